@@ -1,0 +1,1 @@
+//! nuages.toml: from text with spans to a validated configuration.

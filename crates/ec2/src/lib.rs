@@ -1,0 +1,1 @@
+//! EC2: what a deployment reads of instances and networks.

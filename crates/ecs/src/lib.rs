@@ -1,0 +1,1 @@
+//! ECS/Fargate deployer: task definitions, services, one-off tasks, rollouts and their diagnosis.

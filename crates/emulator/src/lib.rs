@@ -1,0 +1,1 @@
+//! The local environment: emulator images and containers, from definition to sweep.

@@ -1,0 +1,1 @@
+//! Image builder: a Django project becomes an OCI image through the Docker engine.

@@ -1,0 +1,1 @@
+//! Maps a nuages.toml to the adapters and joins them into one deployment.

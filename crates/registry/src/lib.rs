@@ -1,0 +1,1 @@
+//! OCI distribution client, with Amazon ECR on top.

@@ -1,0 +1,1 @@
+//! Rollback store: releases, journals and environment leases, in an embedded SQLite file.

@@ -1,0 +1,1 @@
+//! Plan, run, resume and undo: a deployment as a journalled saga.

@@ -1,0 +1,1 @@
+//! Environment variables and secrets: Secrets Manager, SSM Parameter Store and .env files.

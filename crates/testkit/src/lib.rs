@@ -1,0 +1,1 @@
+//! Development only: emulators through testcontainers, stateful fakes, snapshot filters.
