@@ -22,6 +22,7 @@
 
 mod arn;
 mod digest;
+mod finding;
 mod image_ref;
 mod name;
 mod progress;
@@ -32,6 +33,7 @@ mod task;
 
 pub use arn::{AccountId, Arn, ArnError, Region};
 pub use digest::{Digest, DigestError, Sha256};
+pub use finding::{Finding, Level};
 pub use image_ref::{ImageRef, ImageRefError};
 pub use name::{AppName, EnvName, NameError, ServiceName};
 pub use progress::{Note, Progress};
