@@ -1,1 +1,11 @@
-//! Development only: emulators through testcontainers, stateful fakes, snapshot filters.
+//! Development only: what the tests of every nuages crate share.
+//!
+//! * [`http`]: an in-process HTTP server that a test scripts, and that records what it was asked;
+//! * [`aws`]: an `AwsContext` for a fake or an emulator, with credentials that mean nothing;
+//! * [`snapshot`]: filters that make outputs comparable.
+//!
+//! Invariant: nothing here reaches a real AWS account: every context has an endpoint override.
+
+pub mod aws;
+pub mod http;
+pub mod snapshot;
