@@ -1,0 +1,207 @@
+//! What is wrong with a file, as diagnostics with spans.
+//!
+//! Invariant: a [`ConfigErrors`] has at least one [`Problem`], in the order of the file.
+
+use std::fmt;
+use std::sync::Arc;
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+
+use crate::node::Span;
+
+/// One thing that is wrong, where, and what would be right.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    message: String,
+    labels: Vec<(Span, String)>,
+    help: Option<String>,
+    /// Right by the file's rules, and nothing carries it out yet.
+    unsupported: bool,
+    source: Option<NamedSource<Arc<str>>>,
+    position: Option<(usize, usize)>,
+}
+
+impl Problem {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            labels: Vec::new(),
+            help: None,
+            unsupported: false,
+            source: None,
+            position: None,
+        }
+    }
+
+    pub(crate) fn at(mut self, span: &Span, label: impl Into<String>) -> Self {
+        self.labels.push((span.clone(), label.into()));
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn unsupported(mut self) -> Self {
+        self.unsupported = true;
+        self
+    }
+
+    pub(crate) fn is_unsupported(&self) -> bool {
+        self.unsupported
+    }
+
+    pub(crate) fn start(&self) -> usize {
+        self.labels.first().map_or(0, |(span, _)| span.start)
+    }
+
+    /// The same thing, told of another environment.
+    pub(crate) fn repeats(&self, other: &Self) -> bool {
+        self.message == other.message && self.labels == other.labels
+    }
+
+    pub(crate) fn in_file(mut self, name: &str, text: &Arc<str>) -> Self {
+        // A span is shown whole and never splits a character, whatever it was made from.
+        for (span, _) in &mut self.labels {
+            span.start = floor(text, span.start);
+            span.end = floor(text, span.end.max(span.start));
+        }
+        self.position = self.labels.first().map(|(span, _)| {
+            let before = &text[..span.start];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            (
+                before.matches('\n').count() + 1,
+                before[line_start..].chars().count() + 1,
+            )
+        });
+        self.source = Some(NamedSource::new(name, text.clone()).with_language("toml"));
+        self
+    }
+
+    /// One sentence: what is wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What would be right.
+    pub fn hint(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// Line and column, both from 1, where the problem has a place.
+    pub fn position(&self) -> Option<(usize, usize)> {
+        self.position
+    }
+}
+
+fn floor(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Diagnostic for Problem {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let labels = self
+            .labels
+            .iter()
+            .map(|(span, label)| LabeledSpan::new((!label.is_empty()).then(|| label.clone()), span.start, span.len()));
+        (!self.labels.is_empty()).then(|| Box::new(labels) as Box<_>)
+    }
+}
+
+/// Everything that is wrong with one file.
+///
+/// It is a [`miette::Diagnostic`] whose related diagnostics are the single problems; [`render`](Self::render) draws them.
+#[derive(Debug, Clone)]
+pub struct ConfigErrors {
+    file: String,
+    problems: Vec<Problem>,
+}
+
+impl ConfigErrors {
+    pub(crate) fn new(file: &str, text: &Arc<str>, problems: Vec<Problem>) -> Self {
+        let mut problems: Vec<Problem> = problems
+            .into_iter()
+            .map(|problem| problem.in_file(file, text))
+            .collect();
+        problems.sort_by_key(Problem::start);
+        Self {
+            file: file.to_owned(),
+            problems,
+        }
+    }
+
+    /// The problems, in the order of the file.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The file's name, as it was given.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Every problem with its line, a caret and a help, for a terminal of this width.
+    ///
+    /// ```
+    /// let errors = nuages_config::ConfigFile::parse("nuages.toml", "[app]\nname = 'Blog'\n").unwrap_err();
+    /// assert!(errors.render(80, false).contains("nuages.toml:2:8"));
+    /// ```
+    pub fn render(&self, width: usize, color: bool) -> String {
+        let theme = if color {
+            GraphicalTheme::unicode()
+        } else {
+            GraphicalTheme::unicode_nocolor()
+        };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(width.max(20))
+            .with_links(false);
+        let mut out = String::new();
+        for problem in &self.problems {
+            if handler.render_report(&mut out, problem).is_err() {
+                // Drawing failed (it never has): the sentence alone is better than nothing.
+                out.push_str(&problem.message);
+            }
+            out.push('\n');
+        }
+        out
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.as_slice() {
+            [only] => write!(f, "{}: {}", self.file, only.message),
+            [first, rest @ ..] => write!(f, "{}: {} (and {} more)", self.file, first.message, rest.len()),
+            [] => write!(f, "{} is not valid", self.file),
+        }
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Diagnostic for ConfigErrors {
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        Some(Box::new(self.problems.iter().map(|problem| problem as &dyn Diagnostic)))
+    }
+}

@@ -1,0 +1,268 @@
+//! `[services.NAME]`: the programs that run, from one image and as one release.
+//!
+//! Invariant: a size is one that Fargate runs, and a service with a port can be asked how it is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nuages_model::ServiceName;
+use serde::Serialize;
+
+use crate::duration;
+use crate::problem::Problem;
+use crate::reader::{Field, Section, shown};
+use crate::{fargate, gunicorn};
+
+/// A program of the application, running in so many tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// The program and its arguments, as the file says them; see [`effective_command`](Self::effective_command).
+    pub command: Vec<String>,
+    /// The port that the load balancer sends requests to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How it is asked whether it is well. There where `port` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// CPU units, 1024 to a core.
+    pub cpu: u32,
+    /// MiB.
+    pub memory: u32,
+    /// Tasks.
+    pub count: u32,
+    /// How long it may take to end after SIGTERM.
+    #[serde(serialize_with = "duration::serialize")]
+    pub stop_timeout: Duration,
+}
+
+/// How a service is asked whether it is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Asked by the load balancer, for ever: is the process alive? It must not ask the database.
+    pub live: String,
+    /// Asked once in a deployment: is it able to serve?
+    pub ready: String,
+    /// How long a new task may fail before it counts.
+    #[serde(serialize_with = "duration::serialize")]
+    pub grace: Duration,
+}
+
+const CPU: u32 = 256;
+const MEMORY: u32 = 512;
+const GRACE: Duration = Duration::from_secs(120);
+const STOP: Duration = Duration::from_secs(30);
+const HEALTH_HELP: &str = "health = { live = \"/livez\", ready = \"/readyz\" }";
+
+impl Service {
+    /// The command that runs: for gunicorn with what it needs behind a load balancer, where the file does not say it.
+    ///
+    /// ```
+    /// # let file = nuages_config::ConfigFile::parse("nuages.toml", r#"
+    /// # app.name = "blog"
+    /// # services.web = { command = ["gunicorn", "blog.wsgi"], port = 8000, health = { live = "/livez" } }
+    /// # environments.local.emulator = "ministack""#)?;
+    /// # let config = file.environment(&"local".parse()?)?;
+    /// # let web = &config.services[&"web".parse()?];
+    /// assert_eq!(web.command, ["gunicorn", "blog.wsgi"]);
+    /// assert_eq!(web.effective_command()[..3], ["gunicorn", "--bind", "0.0.0.0:8000"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn effective_command(&self) -> Vec<String> {
+        gunicorn::complete(&self.command, self.port, self.stop_timeout)
+    }
+}
+
+/// The services, and whether one of them has a port.
+pub(crate) fn read(section: Option<Field<'_>>, file: &Section<'_>) -> BTreeMap<ServiceName, Service> {
+    let mut services = BTreeMap::new();
+    let Some(field) = section else {
+        file.notes.add(Problem::new("no service is named").help(
+            "for example\n\n[services.web]\ncommand = [\"gunicorn\", \"mysite.wsgi\"]\nport = 8000\n".to_owned()
+                + HEALTH_HELP,
+        ));
+        return services;
+    };
+    let entries = field.entries().unwrap_or_default();
+    if entries.is_empty() {
+        field.notes.add(field.problem("no service is named", "empty"));
+    }
+    for entry in entries {
+        let name: Option<ServiceName> = entry.key_as();
+        let service = read_one(&entry);
+        if let (Some(name), Some(service)) = (name, service) {
+            services.insert(name, service);
+        }
+    }
+    services
+}
+
+fn read_one(field: &Field<'_>) -> Option<Service> {
+    let mut section = field.section(format!("services.{}", field.name))?;
+    let command = section
+        .require("command", "for example command = [\"gunicorn\", \"mysite.wsgi\"]")
+        .and_then(|field| field.command());
+    let port = port(field, &mut section);
+    let health = health(&mut section, port.is_some());
+    let size = size(&mut section);
+    let count = section.get("count").map_or(Some(1), |field| field.number(0..=500));
+    // ECS kills after 120 s at the latest; below 2 s nothing is left to finish a request in.
+    let stop_timeout = section.get("stop_timeout").map_or(Some(STOP), |field| {
+        field.duration(Duration::from_secs(2)..=Duration::from_secs(120))
+    });
+    if let Some(schedule) = section.get("schedule") {
+        refuse_schedule(&schedule);
+    }
+    section.finish();
+    let (cpu, memory) = size?;
+    let has_port = port.is_some();
+    Some(Service {
+        command: command?,
+        port: port.flatten(),
+        health: health.filter(|_| has_port),
+        cpu,
+        memory,
+        count: count?,
+        stop_timeout: stop_timeout?,
+    })
+}
+
+/// `None`: not said. `Some(None)`: said, and wrong.
+#[expect(clippy::option_option, reason = "the two absences lead to different problems")]
+fn port(service: &Field<'_>, section: &mut Section<'_>) -> Option<Option<u16>> {
+    let web = service.name == "web";
+    let Some(field) = section.get("port") else {
+        if web {
+            section.notes.add(
+                Problem::new("`port` is missing in `[services.web]`").at(&section.span, "here").help(
+                    "the load balancer sends requests to the service `web`: port = 8000; a service that answers none has another name",
+                ),
+            );
+        }
+        return None;
+    };
+    if !web {
+        field.notes.add(
+            Problem::new("only the service `web` can have a port")
+                .at(field.key, "not behind the load balancer")
+                .help("one service answers requests for now; name it `web`, or remove `port`")
+                .unsupported(),
+        );
+    }
+    Some(field.number(1..=u16::MAX))
+}
+
+fn health(section: &mut Section<'_>, has_port: bool) -> Option<Health> {
+    let Some(field) = section.get("health") else {
+        if has_port {
+            section.notes.add(
+                Problem::new(format!("`health` is missing in `[{}]`", section.path))
+                    .at(&section.span, "has a port, and nobody can ask how it is")
+                    .help(HEALTH_HELP),
+            );
+        }
+        return None;
+    };
+    if !has_port {
+        section.notes.add(
+            Problem::new("`health` needs a `port`")
+                .at(field.key, "there is nothing to ask")
+                .help("remove `health`, or add `port`"),
+        );
+    }
+    let mut health = field.section(section.join("health"))?;
+    let live = health.require("live", HEALTH_HELP).and_then(|field| path(&field));
+    let ready = health.get("ready").map(|field| path(&field));
+    // Below two minutes a slow first start is killed and started again, for ever.
+    let grace = health
+        .get("grace")
+        .map_or(Some(GRACE), |field| field.duration(GRACE..=Duration::from_secs(3600)));
+    health.finish();
+    let live = live?;
+    let ready = ready.unwrap_or_else(|| Some(live.clone()))?;
+    Some(Health {
+        live,
+        ready,
+        grace: grace?,
+    })
+}
+
+fn path(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let printable = text.chars().all(|c| c.is_ascii_graphic());
+    let wrong = if !text.starts_with('/') {
+        Some("must begin with `/`")
+    } else if !printable {
+        Some("must not have spaces or characters outside ASCII")
+    } else if text.contains('#') {
+        Some("must not have a `#` part: a server never sees it")
+    } else if text.len() > 1024 {
+        Some("must have at most 1024 characters")
+    } else {
+        None
+    };
+    if let Some(wrong) = wrong {
+        let mut problem = field.problem(format!("the path `{}` {wrong}", shown(text)), "here");
+        if !text.starts_with('/') && printable && !text.contains("://") {
+            problem = problem.help(format!("{} = \"/{}\"", field.name, shown(text)));
+        }
+        field.notes.add(problem);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn size(section: &mut Section<'_>) -> Option<(u32, u32)> {
+    let cpu_field = section.get("cpu");
+    let memory_field = section.get("memory");
+    let cpu = cpu_field.map_or(Some(CPU), |field| field.number(1..=1_000_000))?;
+    let memory = memory_field.map_or(Some(MEMORY), |field| field.number(1..=10_000_000))?;
+    if fargate::fits(cpu, memory) {
+        return Some((cpu, memory));
+    }
+    let near = fargate::nearest(cpu, memory);
+    let mut problem = Problem::new(format!("Fargate has no size of cpu = {cpu} with memory = {memory}"));
+    for (field, label) in [(memory_field, "MiB"), (cpu_field, "CPU units")] {
+        if let Some(field) = field {
+            problem = problem.at(&field.node.span, label);
+        }
+    }
+    let more = match fargate::memory_for(cpu) {
+        Some(memory) => format!("with cpu = {cpu}, memory is {memory}"),
+        None => format!("cpu is one of {}", fargate::cpus()),
+    };
+    section
+        .notes
+        .add(problem.help(format!("the nearest is cpu = {}, memory = {}; {more}", near.0, near.1)));
+    None
+}
+
+fn refuse_schedule(field: &Field<'_>) {
+    let Some(text) = field.text() else { return };
+    let inner = |kind: &str| {
+        text.strip_prefix(kind)
+            .and_then(|rest| rest.strip_prefix('('))
+            .and_then(|rest| rest.strip_suffix(')'))
+    };
+    let valid = inner("cron").is_some_and(|fields| fields.split_whitespace().count() == 6)
+        || inner("rate").is_some_and(|rate| {
+            let mut words = rate.split_whitespace();
+            let number_ok = words
+                .next()
+                .and_then(|number| number.parse::<u32>().ok())
+                .is_some_and(|number| number > 0);
+            let unit_ok = words
+                .next()
+                .is_some_and(|unit| matches!(unit.trim_end_matches('s'), "minute" | "hour" | "day"));
+            number_ok && unit_ok && words.next().is_none()
+        });
+    field.notes.add(if valid {
+        field
+            .problem("services on a schedule cannot be deployed yet", "not in this version")
+            .help("remove `schedule`; a worker such as celery beat can start periodic work meanwhile")
+            .unsupported()
+    } else {
+        field
+            .problem(format!("`{}` is not a schedule", shown(text)), "here")
+            .help("\"rate(5 minutes)\" or \"cron(0 3 * * ? *)\", as EventBridge writes them")
+    });
+}

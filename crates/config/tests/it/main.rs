@@ -1,0 +1,3 @@
+//! Tests of `nuages.toml` from outside the crate.
+
+mod values;
