@@ -1,1 +1,28 @@
 //! Image builder: a Django project becomes an OCI image through the Docker engine.
+//!
+//! * [`Engine`]: the connection, with an error and a hint for each way in which Docker can be missing;
+//! * [`build`]: a Dockerfile through BuildKit, or through the classic builder where that is all there is;
+//! * [`Context`]: the files that a build sees, with the true meaning of [`dockerignore`], and their fingerprint;
+//! * [`inspect`]: what an image says of itself.
+//!
+//! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
+//! cached blobs. It knows of no registry: what it makes goes to a [`BlobSink`](nuages_model::BlobSink).
+
+mod build;
+mod build_output;
+pub mod ca_bundle;
+mod context;
+mod dockerfile;
+pub mod dockerignore;
+mod engine;
+mod error;
+mod go_pattern;
+mod inspect;
+
+pub use build::{BuildRequest, Builder, Built, PASSED_THROUGH, build};
+pub use ca_bundle::CaBundle;
+pub use context::{Context, ContextFailure, ContextStream, Entry, EntryKind, Stamp};
+pub use dockerfile::{Dockerfile, Instruction};
+pub use engine::{Engine, EngineError, EngineInfo};
+pub use error::ImageError;
+pub use inspect::{ImageConfig, inspect};

@@ -1,0 +1,535 @@
+//! The build context: the files of a project that a build may see, in one order, as one stream.
+//!
+//! What makes a difference between two machines and not between two projects is levelled: owner, time stamps, the umask
+//! (a file is 0644, or 0755 if its owner may execute it). Symbolic links stay links and are never followed; sockets,
+//! devices and pipes are passed over with a warning. nuages' own folder, `.nuages`, never enters.
+//!
+//! Invariant: the stream holds memory for a few chunks, however large the project is.
+
+use std::fs::Metadata;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use nuages_model::Progress;
+use tokio::sync::mpsc;
+
+use crate::ImageError;
+use crate::dockerignore::{Ignore, Verdict};
+
+/// The one time stamp of every entry: 2 January 1980, the first day that a zip file can name in every time zone.
+const MTIME: u64 = 315_619_200;
+
+/// nuages' own folder in a project.
+const OWN_FOLDER: &str = ".nuages";
+
+/// A Dockerfile that is not part of the context travels under this name.
+const FOREIGN_DOCKERFILE: &str = ".nuages.Dockerfile";
+
+/// One entry of the context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The path within the context, as this system writes it.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: EntryKind,
+    /// What tells this state of the file from another without reading it.
+    pub stamp: Stamp,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A folder.
+    Folder,
+    /// A file.
+    File {
+        /// Its length.
+        size: u64,
+        /// Whether its owner may execute it.
+        executable: bool,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it points to, as written.
+        target: PathBuf,
+    },
+}
+
+/// What the file system says of a file's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Stamp {
+    /// Length.
+    pub size: u64,
+    /// Time of the last change of content, in nanoseconds.
+    pub mtime: i64,
+    /// Time of the last change of anything, in nanoseconds.
+    pub ctime: i64,
+    /// Number of the file in its file system.
+    pub inode: u64,
+    /// Type and permissions.
+    pub mode: u32,
+}
+
+impl Stamp {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self {
+            size: metadata.len(),
+            mtime: metadata
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.mtime_nsec()),
+            ctime: metadata
+                .ctime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.ctime_nsec()),
+            inode: metadata.ino(),
+            mode: metadata.mode(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(metadata: &Metadata) -> Self {
+        let since = |time: std::io::Result<std::time::SystemTime>| {
+            time.ok()
+                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+                .and_then(|since| i64::try_from(since.as_nanos()).ok())
+                .unwrap_or_default()
+        };
+        let mtime = since(metadata.modified());
+        Self {
+            size: metadata.len(),
+            mtime,
+            ctime: mtime,
+            inode: 0,
+            mode: 0,
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_executable(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o100 != 0
+}
+
+// Windows knows no such permission; Docker's own client marks everything there.
+#[cfg(not(unix))]
+fn is_executable(_metadata: &Metadata) -> bool {
+    true
+}
+
+/// A project's files as a build sees them.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let project = tempfile::tempdir()?;
+/// std::fs::write(project.path().join("Dockerfile"), "FROM scratch\nCOPY . /\n")?;
+/// std::fs::write(project.path().join(".dockerignore"), "*.log\n")?;
+/// std::fs::write(project.path().join("debug.log"), "")?;
+/// let context = nuages_image::Context::open(project.path(), "Dockerfile".as_ref(), &nuages_model::Progress::none())?;
+/// let paths: Vec<_> = context.entries().iter().map(|entry| entry.path.to_str().unwrap()).collect();
+/// assert_eq!(paths, [".dockerignore", "Dockerfile"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Context {
+    root: PathBuf,
+    entries: Vec<Entry>,
+    dockerfile: PathBuf,
+    dockerfile_text: Vec<u8>,
+    dockerfile_in_context: Option<String>,
+}
+
+impl Context {
+    /// Lists the files of `root` that `.dockerignore` leaves in. The Dockerfile may stand anywhere; a relative path is
+    /// relative to `root`. Blocks while it walks.
+    pub fn open(root: &Path, dockerfile: &Path, progress: &Progress) -> Result<Self, ImageError> {
+        let dockerfile = root.join(dockerfile);
+        let dockerfile_text = std::fs::read(&dockerfile).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => ImageError::NoDockerfile {
+                path: dockerfile.clone(),
+            },
+            _ => ImageError::file("read", &dockerfile)(error),
+        })?;
+        let ignore = Ignore::read(root, &dockerfile)?;
+        let mut walk = Walk {
+            root,
+            ignore: &ignore,
+            entries: Vec::new(),
+            passed_over: Vec::new(),
+        };
+        walk.folder(Path::new(""), "", None, &mut Vec::new())?;
+        let Walk {
+            entries, passed_over, ..
+        } = walk;
+        if let Some(first) = passed_over.first() {
+            let more = if passed_over.len() > 1 {
+                format!(" and {} more", passed_over.len() - 1)
+            } else {
+                String::new()
+            };
+            progress.warning(format!(
+                "{}{more}: sockets, pipes and devices are not part of a build",
+                first.display()
+            ));
+        }
+        if entries
+            .iter()
+            .any(|entry| entry.path == Path::new(".git") && entry.kind == EntryKind::Folder)
+        {
+            progress
+                .warning("`.git` is part of the build, so every commit makes another image; list it in .dockerignore");
+        }
+        let dockerfile_in_context = dockerfile.strip_prefix(root).ok().and_then(|relative| {
+            let listed = entries
+                .iter()
+                .any(|e| e.path == relative && matches!(e.kind, EntryKind::File { .. }));
+            relative
+                .to_str()
+                .filter(|_| listed)
+                .map(|path| path.replace(std::path::MAIN_SEPARATOR, "/"))
+        });
+        Ok(Self {
+            root: root.to_owned(),
+            entries,
+            dockerfile,
+            dockerfile_text,
+            dockerfile_in_context,
+        })
+    }
+
+    /// The entries, every folder before what it holds.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the Dockerfile stands on this machine.
+    pub fn dockerfile(&self) -> &Path {
+        &self.dockerfile
+    }
+
+    /// The Dockerfile's content.
+    pub fn dockerfile_text(&self) -> &[u8] {
+        &self.dockerfile_text
+    }
+
+    /// The Dockerfile's path within the stream: its own, or one of ours where `.dockerignore` leaves it out or it stands
+    /// outside.
+    pub fn dockerfile_name(&self) -> &str {
+        self.dockerfile_in_context.as_deref().unwrap_or(FOREIGN_DOCKERFILE)
+    }
+
+    /// The length of all files.
+    pub fn size(&self) -> u64 {
+        self.entries
+            .iter()
+            .map(|entry| {
+                if let EntryKind::File { size, .. } = entry.kind {
+                    size
+                } else {
+                    0
+                }
+            })
+            .sum()
+    }
+
+    /// The context as a tar stream. The error that ends it early is the reader's to take from [`ContextStream::failure`]:
+    /// the engine would only say that the stream broke.
+    pub fn stream(self, progress: &Progress) -> ContextStream {
+        let (sender, receiver) = mpsc::channel(8);
+        let failure = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&failure);
+        let progress = progress.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut writer = ChunkWriter {
+                sender,
+                chunk: Vec::with_capacity(CHUNK),
+            };
+            let done = self
+                .write(&mut writer, &progress)
+                .and_then(|()| writer.flush().map_err(ImageError::file("send", &self.root)));
+            if let Err(error) = done {
+                // Nobody reads any more: the build ended first, and its own error says why.
+                let gone = matches!(&error, ImageError::File { what: "send", .. });
+                if !gone {
+                    *slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                    let _ = writer
+                        .sender
+                        .blocking_send(Err(std::io::Error::other("the build context could not be read")));
+                }
+            }
+        });
+        ContextStream { receiver, failure }
+    }
+
+    /// Writes the context as a tar. Blocks.
+    pub fn write(&self, writer: &mut dyn Write, progress: &Progress) -> Result<(), ImageError> {
+        let mut tar = tar::Builder::new(writer);
+        let (mut done, total) = (0, self.size());
+        for entry in &self.entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_mtime(MTIME);
+            header.set_uid(0);
+            header.set_gid(0);
+            let sent = ImageError::file("send", &self.root);
+            match &entry.kind {
+                EntryKind::Folder => {
+                    header.set_entry_type(tar::EntryType::Directory);
+                    header.set_mode(0o755);
+                    header.set_size(0);
+                    tar.append_data(&mut header, &entry.path, std::io::empty())
+                        .map_err(sent)?;
+                }
+                EntryKind::Link { target } => {
+                    header.set_entry_type(tar::EntryType::Symlink);
+                    header.set_mode(0o777);
+                    header.set_size(0);
+                    tar.append_link(&mut header, &entry.path, target).map_err(sent)?;
+                }
+                EntryKind::File { size, executable } => {
+                    header.set_entry_type(tar::EntryType::Regular);
+                    header.set_mode(if *executable { 0o755 } else { 0o644 });
+                    header.set_size(*size);
+                    let path = self.root.join(&entry.path);
+                    let file = std::fs::File::open(&path).map_err(ImageError::file("read", &path))?;
+                    let mut exact = Exact {
+                        file,
+                        left: *size,
+                        failed: None,
+                    };
+                    let appended = tar.append_data(&mut header, &entry.path, &mut exact);
+                    match exact.failed {
+                        Some(Failed::Changed) => return Err(ImageError::Changed { path }),
+                        Some(Failed::Io(error)) => return Err(ImageError::file("read", path)(error)),
+                        None => appended.map_err(sent)?,
+                    }
+                    done += size;
+                    progress.bytes("build context", done, Some(total));
+                }
+            }
+        }
+        let sent = || ImageError::file("send", &self.root);
+        if self.dockerfile_in_context.is_none() {
+            let mut header = tar::Header::new_gnu();
+            header.set_mtime(MTIME);
+            header.set_mode(0o644);
+            header.set_size(self.dockerfile_text.len() as u64);
+            tar.append_data(&mut header, FOREIGN_DOCKERFILE, self.dockerfile_text.as_slice())
+                .map_err(sent())?;
+        }
+        tar.finish().map_err(sent())
+    }
+}
+
+/// A running tar stream of a context.
+#[derive(Debug)]
+pub struct ContextStream {
+    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
+    failure: Arc<Mutex<Option<ImageError>>>,
+}
+
+/// Where a [`ContextStream`] leaves the reason for its early end.
+#[derive(Debug, Clone)]
+pub struct ContextFailure(Arc<Mutex<Option<ImageError>>>);
+
+impl ContextFailure {
+    /// The reason, once.
+    pub fn take(&self) -> Option<ImageError> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+}
+
+impl ContextStream {
+    /// Where to look for the reason if the stream ends in an error.
+    pub fn failure(&self) -> ContextFailure {
+        ContextFailure(Arc::clone(&self.failure))
+    }
+}
+
+impl futures_util::Stream for ContextStream {
+    type Item = std::io::Result<Bytes>;
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.receiver.poll_recv(cx)
+    }
+}
+
+const CHUNK: usize = 128 * 1024;
+
+struct ChunkWriter {
+    sender: mpsc::Sender<std::io::Result<Bytes>>,
+    chunk: Vec<u8>,
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, content: &[u8]) -> std::io::Result<usize> {
+        let take = content.len().min(CHUNK - self.chunk.len());
+        self.chunk.extend_from_slice(&content[..take]);
+        if self.chunk.len() == CHUNK {
+            self.flush()?;
+        }
+        Ok(take)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        self.sender
+            .blocking_send(Ok(chunk.into()))
+            .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// Reads a file that must be as long as it was when it was listed.
+struct Exact {
+    file: std::fs::File,
+    left: u64,
+    failed: Option<Failed>,
+}
+
+enum Failed {
+    Changed,
+    Io(std::io::Error),
+}
+
+impl Read for Exact {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            // One byte more would be a file that grew.
+            return match self.file.read(&mut [0]) {
+                Ok(0) => Ok(0),
+                Ok(_) => Err(self.fail(Failed::Changed)),
+                Err(error) => Err(self.fail(Failed::Io(error))),
+            };
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        match self.file.read(&mut buffer[..most]) {
+            Ok(0) => Err(self.fail(Failed::Changed)),
+            Ok(read) => {
+                self.left -= read as u64;
+                Ok(read)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Err(error),
+            Err(error) => Err(self.fail(Failed::Io(error))),
+        }
+    }
+}
+
+impl Exact {
+    fn fail(&mut self, failed: Failed) -> std::io::Error {
+        self.failed = Some(failed);
+        std::io::Error::other("the file could not be read as it was listed")
+    }
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    ignore: &'a Ignore,
+    entries: Vec<Entry>,
+    passed_over: Vec<PathBuf>,
+}
+
+impl Walk<'_> {
+    /// Walks one folder. `held_back` are the folders above that are left out themselves, and enter only with the first
+    /// thing below them that is kept.
+    fn folder(
+        &mut self,
+        relative: &Path,
+        slashed: &str,
+        verdict: Option<&Verdict>,
+        held_back: &mut Vec<Entry>,
+    ) -> Result<(), ImageError> {
+        let path = self.root.join(relative);
+        let mut children = std::fs::read_dir(&path)
+            .and_then(|entries| {
+                entries
+                    .map(|entry| entry.map(|entry| entry.file_name()))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .map_err(ImageError::file("read the folder", &path))?;
+        children.sort_unstable();
+        for name in children {
+            if relative.as_os_str().is_empty() && name == OWN_FOLDER {
+                continue;
+            }
+            let child = relative.join(&name);
+            // Docker matches what is not UTF-8 with replacement characters, too.
+            let name = name.to_string_lossy();
+            let child_slashed = if slashed.is_empty() {
+                name.into_owned()
+            } else {
+                format!("{slashed}/{name}")
+            };
+            let child_verdict = self.ignore.check(&child_slashed, verdict);
+            let full = self.root.join(&child);
+            let metadata = match std::fs::symlink_metadata(&full) {
+                Ok(metadata) => metadata,
+                Err(_) if child_verdict.excluded => continue,
+                Err(error) => return Err(ImageError::file("read", full)(error)),
+            };
+            let stamp = Stamp::of(&metadata);
+            let kind = metadata.file_type();
+            if kind.is_dir() {
+                if child_verdict.excluded && !self.ignore.may_keep_below(&child_slashed) {
+                    continue;
+                }
+                let entry = Entry {
+                    path: child.clone(),
+                    kind: EntryKind::Folder,
+                    stamp,
+                };
+                if child_verdict.excluded {
+                    held_back.push(entry);
+                    let depth = held_back.len();
+                    self.folder(&child, &child_slashed, Some(&child_verdict), held_back)?;
+                    // Still there if nothing below was kept.
+                    if held_back.len() == depth {
+                        held_back.pop();
+                    }
+                } else {
+                    self.entries.append(held_back);
+                    self.entries.push(entry);
+                    self.folder(&child, &child_slashed, Some(&child_verdict), held_back)?;
+                }
+                continue;
+            }
+            if child_verdict.excluded {
+                continue;
+            }
+            let kind = if kind.is_symlink() {
+                EntryKind::Link {
+                    target: std::fs::read_link(&full).map_err(ImageError::file("read the link", &full))?,
+                }
+            } else if kind.is_file() {
+                EntryKind::File {
+                    size: metadata.len(),
+                    executable: is_executable(&metadata),
+                }
+            } else {
+                self.passed_over.push(child);
+                continue;
+            };
+            self.entries.append(held_back);
+            self.entries.push(Entry {
+                path: child,
+                kind,
+                stamp,
+            });
+        }
+        Ok(())
+    }
+}
