@@ -1,0 +1,108 @@
+//! Makes the container images that nuages needs, without waiting for the big binary to be built.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use nuages_emulator::images::{self, IMAGES, ImageSet, Source};
+use nuages_emulator::{EmulatorError, Engine};
+use nuages_model::{Note, Progress};
+
+/// Makes the container images that are missing: pulled where a registry can be reached, else built.
+#[derive(Debug, Parser)]
+#[command(name = "nuages-images", version)]
+struct Arguments {
+    /// Only these images, by folder (`ministack`) or full name (`postgres:17-alpine`).
+    #[arg(long, num_args = 1.., value_name = "NAME", conflicts_with = "set")]
+    only: Vec<String>,
+    /// The images for this purpose: local, test or all.
+    #[arg(long = "for", value_name = "SET", default_value = "local")]
+    set: ImageSet,
+    /// Where they may come from: auto, pull or build.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    from: Source,
+    /// List the images, and which of them are there, and make none.
+    #[arg(long)]
+    list: bool,
+    /// Say nothing but errors.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            let mut cause = std::error::Error::source(&error);
+            while let Some(source) = cause {
+                say(&format!("  because {source}"));
+                cause = source.source();
+            }
+            if let Some(hint) = error.hint() {
+                say(&format!("hint: {hint}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), EmulatorError> {
+    let set = if arguments.only.is_empty() {
+        arguments.set
+    } else {
+        ImageSet::Only(arguments.only)
+    };
+    // A wrong name is said before an engine is looked for.
+    set.images()?;
+    let engine = Engine::connect().await?;
+    if arguments.list {
+        for image in &IMAGES {
+            let there = if images::is_present(&engine, image).await? {
+                "present"
+            } else {
+                "absent"
+            };
+            list(&format!("{}\t{}\t{there}", image.name, image.tag));
+        }
+        return Ok(());
+    }
+    let progress = if arguments.quiet { Progress::none() } else { lines() };
+    for report in images::ensure(&engine, &set, arguments.from, &progress).await? {
+        if !arguments.quiet {
+            say(&format!(
+                "{}: {:?} ({:.1}s)",
+                report.name,
+                report.outcome,
+                report.elapsed.as_secs_f64()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A line per note, with the time since the start. Bytes come too often for lines.
+fn lines() -> Progress {
+    let start = Instant::now();
+    Progress::new(move |note| {
+        let seconds = start.elapsed().as_secs();
+        match note {
+            Note::Line { source, text } => say(&format!("[{seconds:>4}s] {source}: {text}")),
+            Note::Status { text } => say(&format!("[{seconds:>4}s] {text}")),
+            Note::Warning { text } => say(&format!("[{seconds:>4}s] warning: {text}")),
+            _ => {}
+        }
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "the program's own output")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+#[expect(clippy::print_stdout, reason = "the data that was asked for")]
+fn list(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,224 @@
+//! The emulator's container: how it is made, started and stopped.
+//!
+//! Invariant: its ports, and those of everything it starts, are published on this machine's loopback address only.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, TcpListener};
+
+use bollard::errors::Error as DockerError;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HostConfig,
+    NetworkCreateRequest, NetworkingConfig, PortBinding, VolumeCreateRequest,
+};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, StopContainerOptionsBuilder};
+
+use super::{LOCAL_LABEL, LocalSettings};
+use crate::{EmulatorError, Engine, children, ministack};
+
+/// The account the emulator was made for.
+pub(super) const ACCOUNT_LABEL: &str = "nuages.local.account";
+/// The region it was made for.
+pub(super) const REGION_LABEL: &str = "nuages.local.region";
+/// The version of MiniStack in it.
+pub(super) const VERSION_LABEL: &str = "nuages.local.version";
+const APP_LABEL: &str = "nuages.local.app";
+const PROJECT_LABEL: &str = "nuages.local.project";
+
+/// Ports tried one after the other before the engine chooses one.
+const PORTS_TRIED: u16 = 20;
+/// Writing the state takes time where images are in it.
+const STOP_SECONDS: i32 = 60;
+/// Where the volume is mounted.
+const STATE: &str = "/var/lib/ministack";
+/// Makes a bridge network publish on loopback what is published without an address.
+const BIND_OPTION: &str = "com.docker.network.bridge.host_binding_ipv4";
+
+pub(super) async fn inspect(
+    engine: &Engine,
+    settings: &LocalSettings,
+) -> Result<Option<ContainerInspectResponse>, EmulatorError> {
+    let name = settings.name();
+    let inspected = match engine.docker().inspect_container(&name, None).await {
+        Ok(inspected) => inspected,
+        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
+        Err(source) => return Err(EmulatorError::engine(format!("look for the container {name}"), source)),
+    };
+    let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
+    if labels.and_then(|labels| labels.get(LOCAL_LABEL)) != Some(&settings.key()) {
+        return Err(EmulatorError::NameTaken { name });
+    }
+    Ok(Some(inspected))
+}
+
+/// The host port its gateway is bound to, running or not.
+pub(super) fn published_port(inspected: &ContainerInspectResponse) -> Option<u16> {
+    let port = format!("{}/tcp", ministack::PORT);
+    // What is bound now, or else what was asked for: the engine may have chosen the number.
+    let bound = inspected
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.ports.as_ref());
+    let asked = inspected
+        .host_config
+        .as_ref()
+        .and_then(|config| config.port_bindings.as_ref());
+    [bound, asked].into_iter().flatten().find_map(|ports| {
+        let bindings = ports.get(&port)?.as_ref()?;
+        bindings
+            .iter()
+            .find_map(|binding| binding.host_port.as_ref()?.parse().ok())
+    })
+}
+
+/// Makes the network, the volume and the container where they are missing, starts it on a free port, and answers which.
+pub(super) async fn create(engine: &Engine, settings: &LocalSettings) -> Result<u16, EmulatorError> {
+    ensure_network(engine, settings).await?;
+    ensure_volume(engine, settings).await?;
+    let first = settings.preferred_port;
+    for candidate in (first..=first.saturating_add(PORTS_TRIED)).chain([0]) {
+        if candidate != 0 && !is_free(candidate) {
+            continue;
+        }
+        create_container(engine, settings, candidate).await?;
+        match start(engine, settings).await {
+            Ok(()) => {
+                let inspected = inspect(engine, settings).await?.unwrap_or_default();
+                return published_port(&inspected).ok_or(EmulatorError::NoPort { first });
+            }
+            // Taken between the look and the start; anything else is the engine's own trouble.
+            Err(error) if candidate == 0 || is_free(candidate) => return Err(error),
+            Err(_) => children::remove_container(engine, &settings.name()).await?,
+        }
+    }
+    Err(EmulatorError::NoPort { first })
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Starts what is there: a container that was stopped, paused, or only created.
+pub(super) async fn start(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {
+    let name = settings.name();
+    let status = inspect(engine, settings)
+        .await?
+        .and_then(|inspected| inspected.state?.status);
+    let done = if status == Some(ContainerStateStatusEnum::PAUSED) {
+        engine.docker().unpause_container(&name).await
+    } else {
+        engine.docker().start_container(&name, None).await
+    };
+    done.map_err(|source| EmulatorError::engine(format!("start the container {name}"), source))
+}
+
+/// Stops it in good order: it writes its state when it is told to, and only then.
+pub(super) async fn stop(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {
+    let name = settings.name();
+    let options = StopContainerOptionsBuilder::default().t(STOP_SECONDS).build();
+    match engine.docker().stop_container(&name, Some(options)).await {
+        // 304: it had stopped already.
+        Ok(())
+        | Err(DockerError::DockerResponseServerError {
+            status_code: 304 | 404, ..
+        }) => Ok(()),
+        Err(source) => Err(EmulatorError::engine(format!("stop the container {name}"), source)),
+    }
+}
+
+fn labels(settings: &LocalSettings) -> HashMap<String, String> {
+    HashMap::from([
+        (LOCAL_LABEL.to_owned(), settings.key()),
+        (APP_LABEL.to_owned(), settings.app.clone()),
+        (PROJECT_LABEL.to_owned(), settings.project.display().to_string()),
+        (ACCOUNT_LABEL.to_owned(), settings.account.clone()),
+        (REGION_LABEL.to_owned(), settings.region.clone()),
+        (VERSION_LABEL.to_owned(), ministack::VERSION.to_owned()),
+    ])
+}
+
+async fn ensure_network(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {
+    let name = settings.name();
+    let failed = |source| EmulatorError::engine(format!("make the network {name}"), source);
+    match engine.docker().inspect_network(&name, None).await {
+        Ok(_) => return Ok(()),
+        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => {}
+        Err(source) => return Err(failed(source)),
+    }
+    let request = NetworkCreateRequest {
+        name: name.clone(),
+        driver: Some("bridge".to_owned()),
+        options: Some(HashMap::from([(BIND_OPTION.to_owned(), "127.0.0.1".to_owned())])),
+        labels: Some(labels(settings)),
+        ..NetworkCreateRequest::default()
+    };
+    engine.docker().create_network(request).await.map(drop).map_err(failed)
+}
+
+async fn ensure_volume(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {
+    let name = settings.volume();
+    let request = VolumeCreateRequest {
+        name: Some(name.clone()),
+        labels: Some(labels(settings)),
+        ..VolumeCreateRequest::default()
+    };
+    let made = engine.docker().create_volume(request).await;
+    made.map(drop)
+        .map_err(|source| EmulatorError::engine(format!("make the volume {name}"), source))
+}
+
+async fn create_container(engine: &Engine, settings: &LocalSettings, port: u16) -> Result<(), EmulatorError> {
+    let name = settings.name();
+    let gateway = format!("{}/tcp", ministack::PORT);
+    let binding = PortBinding {
+        host_ip: Some("127.0.0.1".into()),
+        host_port: Some(port.to_string()),
+    };
+    let host_config = HostConfig {
+        binds: Some(vec![
+            format!("{}:/var/run/docker.sock", engine.socket_to_mount().display()),
+            format!("{}:{STATE}", settings.volume()),
+        ]),
+        port_bindings: Some(HashMap::from([(gateway.clone(), Some(vec![binding]))])),
+        network_mode: Some(name.clone()),
+        extra_hosts: Some(vec!["host.docker.internal:host-gateway".into()]),
+        // The engine's socket is out of reach for a container under SELinux; elsewhere this changes nothing.
+        security_opt: Some(vec!["label=disable".into()]),
+        ..HostConfig::default()
+    };
+    let body = ContainerCreateBody {
+        image: Some(ministack::IMAGE.to_owned()),
+        // It looks itself up by its host name.
+        hostname: Some(name.clone()),
+        env: Some(environment(settings)),
+        labels: Some(labels(settings)),
+        exposed_ports: Some(vec![gateway]),
+        stop_timeout: Some(i64::from(STOP_SECONDS)),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(name.clone(), EndpointSettings::default())])),
+        }),
+        host_config: Some(host_config),
+        ..ContainerCreateBody::default()
+    };
+    let options = CreateContainerOptionsBuilder::default().name(&name).build();
+    let made = engine.docker().create_container(Some(options), body).await;
+    made.map(drop)
+        .map_err(|source| EmulatorError::engine(format!("make the container {name}"), source))
+}
+
+fn environment(settings: &LocalSettings) -> Vec<String> {
+    vec![
+        format!("GATEWAY_PORT={}", ministack::PORT),
+        format!("MINISTACK_ACCOUNT_ID={}", settings.account),
+        format!("MINISTACK_REGION={}", settings.region),
+        format!("DOCKER_NETWORK={}", settings.name()),
+        "PERSIST_STATE=1".to_owned(),
+        format!("STATE_DIR={STATE}/state"),
+        "S3_PERSIST=1".to_owned(),
+        format!("S3_DATA_DIR={STATE}/s3"),
+        "RDS_PERSIST=1".to_owned(),
+        format!("RDS_BASE_PORT={}", settings.database_ports()),
+        // Starting a container takes longer than its ten seconds on a machine that is busy.
+        "MINISTACK_DOCKER_TIMEOUT=60".to_owned(),
+        "SFTP_ENABLED=0".to_owned(),
+    ]
+}

@@ -1,0 +1,142 @@
+//! Whether the state inside an emulator is the one nuages last saw there.
+//!
+//! MiniStack writes its state only when it stops in good order. After a kill it comes back empty, or as it was at an
+//! earlier stop, and says nothing. So every time nuages attaches it counts one up, in two places: in the emulator's own
+//! state, and in a file of its container, which survives a kill. State that counts less than the file is old.
+//!
+//! Invariant: the count in the state is written first, so that a crash between the two never looks like a loss.
+
+use std::io::Read;
+
+use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http_body_util::Full;
+
+use super::LocalSettings;
+use crate::{EmulatorError, Engine, health};
+
+/// The file in the container; its folder exists in every image.
+const FOLDER: &str = "/var/lib";
+const FILE: &str = "nuages-attached";
+/// The name in the emulator's parameter store.
+const PARAMETER: &str = "/nuages/attached";
+
+/// Says how the state was lost, if it was.
+pub(super) fn loss(in_container: Option<u64>, in_state: Option<u64>) -> Option<String> {
+    match (in_container, in_state) {
+        (Some(_), None) => Some("it was killed, and its state with it".into()),
+        (Some(seen), Some(state)) if state < seen => Some("it was killed, and came back with an older state".into()),
+        _ => None,
+    }
+}
+
+/// Counts one up in both places.
+pub(super) async fn advance(engine: &Engine, settings: &LocalSettings, port: u16) -> Result<(), EmulatorError> {
+    let next = in_state(settings, port)
+        .await?
+        .max(in_container(engine, settings).await)
+        .unwrap_or(0)
+        + 1;
+    let body = serde_json::json!({"Name": PARAMETER, "Value": next.to_string(), "Type": "String", "Overwrite": true});
+    ask(settings, port, "PutParameter", &body).await?;
+    write_container(engine, settings, next).await
+}
+
+/// The count in the emulator's state.
+pub(super) async fn in_state(settings: &LocalSettings, port: u16) -> Result<Option<u64>, EmulatorError> {
+    let answer = ask(settings, port, "GetParameter", &serde_json::json!({"Name": PARAMETER})).await?;
+    Ok(answer
+        .pointer("/Parameter/Value")
+        .and_then(|value| value.as_str()?.parse().ok()))
+}
+
+/// The count in the container's file.
+pub(super) async fn in_container(engine: &Engine, settings: &LocalSettings) -> Option<u64> {
+    let options = DownloadFromContainerOptionsBuilder::default()
+        .path(&format!("{FOLDER}/{FILE}"))
+        .build();
+    let mut stream = engine.docker().download_from_container(&settings.name(), Some(options));
+    let mut packed = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        packed.extend_from_slice(&chunk.ok()?);
+    }
+    let mut archive = tar::Archive::new(packed.as_ref());
+    let mut text = String::new();
+    archive.entries().ok()?.next()?.ok()?.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+pub(super) async fn write_container(
+    engine: &Engine,
+    settings: &LocalSettings,
+    count: u64,
+) -> Result<(), EmulatorError> {
+    let failed = |source| EmulatorError::io("pack the emulator's marker", source);
+    let text = count.to_string();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive
+        .append_data(&mut header, FILE, text.as_bytes())
+        .map_err(failed)?;
+    let packed = archive.into_inner().map_err(failed)?;
+    let options = UploadToContainerOptionsBuilder::default().path(FOLDER).build();
+    engine
+        .docker()
+        .upload_to_container(&settings.name(), Some(options), bollard::body_full(packed.into()))
+        .await
+        .map_err(|source| EmulatorError::engine("mark the emulator's container", source))
+}
+
+/// One call of the parameter store. The emulator takes the account and region from the scope and checks no signature.
+async fn ask(
+    settings: &LocalSettings,
+    port: u16,
+    action: &str,
+    body: &serde_json::Value,
+) -> Result<serde_json::Value, EmulatorError> {
+    let scope = format!("test/20200101/{}/ssm/aws4_request", settings.region);
+    let request = http::Request::post("/")
+        .header("content-type", "application/x-amz-json-1.1")
+        .header("x-amz-target", format!("AmazonSSM.{action}"))
+        .header(
+            "authorization",
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
+        )
+        .body(Full::new(Bytes::from(body.to_string())));
+    let what = || format!("read or write the emulator's marker ({action})");
+    let request = request.map_err(|error| EmulatorError::io(what(), std::io::Error::other(error)))?;
+    let answer = health::send(port, request)
+        .await
+        .map_err(|error| EmulatorError::io(what(), std::io::Error::other(error)))?;
+    let value: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let unknown = value
+        .get("__type")
+        .and_then(|kind| kind.as_str())
+        .is_some_and(|kind| kind.contains("ParameterNotFound"));
+    if answer.status == 200 || unknown {
+        return Ok(value);
+    }
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    Err(EmulatorError::io(
+        what(),
+        std::io::Error::other(format!("it answers {}: {text}", answer.status)),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_older_state_is_a_loss() {
+        assert_eq!(loss(Some(3), Some(3)), None);
+        assert_eq!(loss(Some(3), Some(4)), None, "nuages died between the two writes");
+        assert_eq!(loss(None, None), None, "nuages died before the first write");
+        assert_eq!(loss(None, Some(1)), None, "nuages died between the first two writes");
+        assert!(loss(Some(3), Some(2)).unwrap().contains("older"));
+        assert!(loss(Some(1), None).unwrap().contains("killed"));
+    }
+}

@@ -1,0 +1,441 @@
+//! The local environment's emulator: one MiniStack per project, started, found again, repaired, taken away.
+//!
+//! Invariant: [`LocalEmulator::ensure`] ends with an emulator that answers and whose state is either what the last run
+//! left or empty, and it says which; an older state is never passed off as the current one.
+
+mod container;
+mod marker;
+mod settings;
+mod teardown;
+
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use nuages_model::Progress;
+
+pub use settings::LocalSettings;
+pub use teardown::LocalStatus;
+
+use crate::children;
+use crate::{EmulatorError, Engine, FileLock, health, ministack};
+
+/// On every container, network and volume of a local environment: the project's key.
+pub const LOCAL_LABEL: &str = "nuages.local";
+
+/// A cold start under load, several times over.
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// A running emulator that says nothing for so long is broken.
+const REUSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What was found, and so what was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing was there; the emulator is new and empty.
+    Fresh,
+    /// It was running and well.
+    Reused,
+    /// It was stopped, or broken, or had to move; it runs again with everything in it.
+    Restarted {
+        /// Why it was started, as half a sentence.
+        why: String,
+    },
+    /// Something was there and its state is gone; the emulator is new and empty.
+    Lost {
+        /// What happened to it, as half a sentence.
+        why: String,
+    },
+}
+
+/// A local emulator that answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Where this machine reaches it, such as `http://127.0.0.1:4566`.
+    pub endpoint: String,
+    /// The port in it.
+    pub port: u16,
+    /// Its container's name, which is its host name too.
+    pub container: String,
+    /// The network that its tasks and databases share with it.
+    pub network: String,
+    /// The account it answers for.
+    pub account: String,
+    /// What was found when it was looked for.
+    pub found: Found,
+    /// The version that answers.
+    pub version: String,
+}
+
+/// Starts, finds and removes the local emulator of a project.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LocalEmulator;
+
+/// What to do with what was found.
+enum Verdict {
+    Reuse,
+    Start(String),
+    Recreate(String),
+    Rebuild(String),
+}
+
+impl LocalEmulator {
+    /// Brings the project's emulator to life: new, or as it was left.
+    ///
+    /// ```no_run
+    /// use nuages_emulator::{Engine, local::{Found, LocalEmulator, LocalSettings}};
+    /// use nuages_model::Progress;
+    ///
+    /// # async fn example() -> Result<(), nuages_emulator::EmulatorError> {
+    /// let engine = Engine::connect().await?;
+    /// let settings = LocalSettings::new("blog", std::path::Path::new("."))?;
+    /// let running = LocalEmulator::ensure(&engine, &settings, &Progress::none()).await?;
+    /// if let Found::Lost { why } = &running.found {
+    ///     println!("the local environment starts anew: {why}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn ensure(
+        engine: &Engine,
+        settings: &LocalSettings,
+        progress: &Progress,
+    ) -> Result<Running, EmulatorError> {
+        engine.require_local()?;
+        let waiting = progress.clone();
+        let _lock = FileLock::take(&settings.name(), move || {
+            waiting.status("waiting for another nuages that starts this project's emulator");
+        })
+        .await?;
+        let Some(inspected) = container::inspect(engine, settings).await? else {
+            let why = teardown::leftovers(engine, settings)
+                .await?
+                .then(|| "its container was removed".to_owned());
+            return fresh(engine, settings, why, progress).await;
+        };
+        match judge(settings, &inspected).await {
+            Verdict::Reuse => match health_of(engine, settings, &inspected, REUSE_LIMIT).await {
+                Ok(port) => attach(engine, settings, port, Found::Reused, progress).await,
+                Err(error) => {
+                    progress.status("the local emulator does not answer; restarting it");
+                    container::stop(engine, settings).await?;
+                    start(
+                        engine,
+                        settings,
+                        &format!("it did not answer ({})", first_line(&error)),
+                        progress,
+                    )
+                    .await
+                }
+            },
+            Verdict::Start(why) => start(engine, settings, &why, progress).await,
+            Verdict::Recreate(why) => recreate(engine, settings, &why, progress).await,
+            Verdict::Rebuild(why) => fresh(engine, settings, Some(why), progress).await,
+        }
+    }
+
+    /// Removes the emulator and everything that was its own: containers, networks, volumes.
+    ///
+    /// ```no_run
+    /// use nuages_emulator::{Engine, local::{LocalEmulator, LocalSettings}};
+    ///
+    /// # async fn example() -> Result<(), nuages_emulator::EmulatorError> {
+    /// let engine = Engine::connect().await?;
+    /// let settings = LocalSettings::new("blog", std::path::Path::new("."))?;
+    /// let removed = LocalEmulator::down(&engine, &settings, &nuages_model::Progress::none()).await?;
+    /// println!("{} containers, {} volumes", removed.containers.len(), removed.volumes.len());
+    /// # Ok(()) }
+    /// ```
+    pub async fn down(
+        engine: &Engine,
+        settings: &LocalSettings,
+        progress: &Progress,
+    ) -> Result<children::Removed, EmulatorError> {
+        let waiting = progress.clone();
+        let _lock = FileLock::take(&settings.name(), move || waiting.status("waiting for another nuages")).await?;
+        teardown::down(engine, settings, progress).await
+    }
+
+    /// Stops the emulator in good order, keeping its state for the next [`LocalEmulator::ensure`].
+    pub async fn stop(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {
+        match container::inspect(engine, settings).await? {
+            Some(_) => container::stop(engine, settings).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Looks without touching anything.
+    ///
+    /// ```no_run
+    /// use nuages_emulator::{Engine, local::{LocalEmulator, LocalSettings}};
+    ///
+    /// # async fn example() -> Result<(), nuages_emulator::EmulatorError> {
+    /// let engine = Engine::connect().await?;
+    /// let settings = LocalSettings::new("blog", std::path::Path::new("."))?;
+    /// println!("{:?}", LocalEmulator::status(&engine, &settings).await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn status(engine: &Engine, settings: &LocalSettings) -> Result<LocalStatus, EmulatorError> {
+        teardown::status(engine, settings).await
+    }
+}
+
+/// Decides by what the container says of itself.
+async fn judge(settings: &LocalSettings, inspected: &ContainerInspectResponse) -> Verdict {
+    let label = |name: &str| {
+        let labels = inspected.config.as_ref()?.labels.as_ref()?;
+        labels.get(name).cloned()
+    };
+    let (account, region) = (label(container::ACCOUNT_LABEL), label(container::REGION_LABEL));
+    if account.as_deref() != Some(&settings.account) || region.as_deref() != Some(&settings.region) {
+        return Verdict::Rebuild(format!(
+            "it was made for account {} in {}, and the project now says {} in {}",
+            account.unwrap_or_default(),
+            region.unwrap_or_default(),
+            settings.account,
+            settings.region
+        ));
+    }
+    let version = label(container::VERSION_LABEL).unwrap_or_default();
+    match compare_versions(&version, ministack::VERSION) {
+        std::cmp::Ordering::Less => {
+            return Verdict::Recreate(format!(
+                "it ran MiniStack {version}, and this nuages brings {}",
+                ministack::VERSION
+            ));
+        }
+        std::cmp::Ordering::Greater => {
+            return Verdict::Rebuild(format!(
+                "it ran MiniStack {version}, whose state {}, which this nuages brings, cannot read",
+                ministack::VERSION
+            ));
+        }
+        std::cmp::Ordering::Equal => {}
+    }
+    let state = inspected.state.clone().unwrap_or_default();
+    match state.status {
+        Some(ContainerStateStatusEnum::RUNNING) => Verdict::Reuse,
+        Some(ContainerStateStatusEnum::PAUSED) => Verdict::Start("it was paused".into()),
+        Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::REMOVING) => {
+            Verdict::Rebuild("its container was broken".into())
+        }
+        _ => Verdict::Start("it was stopped".into()),
+    }
+}
+
+/// Compares dotted numbers; what is no number counts as older than every number.
+fn compare_versions(left: &str, right: &str) -> std::cmp::Ordering {
+    let numbers = |text: &str| text.split('.').map(|part| part.parse::<u32>().ok()).collect::<Vec<_>>();
+    numbers(left).cmp(&numbers(right))
+}
+
+async fn health_of(
+    engine: &Engine,
+    settings: &LocalSettings,
+    inspected: &ContainerInspectResponse,
+    limit: Duration,
+) -> Result<u16, EmulatorError> {
+    let Some(port) = container::published_port(inspected) else {
+        return Err(EmulatorError::NotReady {
+            what: settings.name(),
+            waited: Duration::ZERO,
+            last: "it publishes no port".into(),
+            tail: String::new(),
+        });
+    };
+    health::wait(engine, &settings.name(), port, ministack::HEALTH, limit)
+        .await
+        .map(|_| port)
+}
+
+/// Starts the container that is there, where its port is still free.
+async fn start(
+    engine: &Engine,
+    settings: &LocalSettings,
+    why: &str,
+    progress: &Progress,
+) -> Result<Running, EmulatorError> {
+    progress.status(format!("starting the local emulator again: {why}"));
+    if let Err(error) = container::start(engine, settings).await {
+        tracing::debug!(%error, "the emulator's container does not start as it is");
+        return recreate(
+            engine,
+            settings,
+            &format!("{why}, and its port was taken meanwhile"),
+            progress,
+        )
+        .await;
+    }
+    finish_restart(engine, settings, why, progress).await
+}
+
+/// Makes the container anew around the same state: for another port, or another version.
+async fn recreate(
+    engine: &Engine,
+    settings: &LocalSettings,
+    why: &str,
+    progress: &Progress,
+) -> Result<Running, EmulatorError> {
+    progress.status(format!("making the local emulator's container anew: {why}"));
+    container::stop(engine, settings).await?;
+    let seen = marker::in_container(engine, settings).await;
+    children::remove_container(engine, &settings.name()).await?;
+    container::create(engine, settings).await?;
+    if let Some(seen) = seen {
+        marker::write_container(engine, settings, seen).await?;
+    }
+    finish_restart(engine, settings, why, progress).await
+}
+
+async fn finish_restart(
+    engine: &Engine,
+    settings: &LocalSettings,
+    why: &str,
+    progress: &Progress,
+) -> Result<Running, EmulatorError> {
+    let started = async {
+        let inspected = container::inspect(engine, settings).await?.unwrap_or_default();
+        health_of(engine, settings, &inspected, START_LIMIT).await
+    };
+    match started.await {
+        Ok(port) => {
+            attach(
+                engine,
+                settings,
+                port,
+                Found::Restarted { why: why.to_owned() },
+                progress,
+            )
+            .await
+        }
+        Err(error) => {
+            let why = format!("it did not start again ({})", first_line(&error));
+            fresh(engine, settings, Some(why), progress).await
+        }
+    }
+}
+
+/// Takes away what is left, and starts from nothing.
+async fn fresh(
+    engine: &Engine,
+    settings: &LocalSettings,
+    lost: Option<String>,
+    progress: &Progress,
+) -> Result<Running, EmulatorError> {
+    if let Some(why) = &lost {
+        progress.warning(format!("the local environment is lost and begins anew: {why}"));
+        teardown::down(engine, settings, progress).await?;
+    }
+    progress.status("starting the local emulator");
+    let port = container::create(engine, settings).await?;
+    let answer = health::wait(engine, &settings.name(), port, ministack::HEALTH, START_LIMIT).await?;
+    marker::advance(engine, settings, port).await?;
+    let found = lost.map_or(Found::Fresh, |why| Found::Lost { why });
+    Ok(running(settings, port, found, answer.text("version")))
+}
+
+/// Checks that the state in a running emulator is the one that nuages last saw there.
+async fn attach(
+    engine: &Engine,
+    settings: &LocalSettings,
+    port: u16,
+    found: Found,
+    progress: &Progress,
+) -> Result<Running, EmulatorError> {
+    let in_container = marker::in_container(engine, settings).await;
+    let in_state = marker::in_state(settings, port).await?;
+    if let Some(why) = marker::loss(in_container, in_state) {
+        return fresh(engine, settings, Some(why), progress).await;
+    }
+    marker::advance(engine, settings, port).await?;
+    let version = health::get(port, ministack::HEALTH)
+        .await
+        .ok()
+        .and_then(|answer| answer.text("version"));
+    Ok(running(settings, port, found, version))
+}
+
+fn running(settings: &LocalSettings, port: u16, found: Found, version: Option<String>) -> Running {
+    Running {
+        endpoint: format!("http://127.0.0.1:{port}"),
+        port,
+        container: settings.name(),
+        network: settings.name(),
+        account: settings.account.clone(),
+        found,
+        version: version.unwrap_or_else(|| ministack::VERSION.to_owned()),
+    }
+}
+
+fn first_line(error: &EmulatorError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Ordering;
+    use std::collections::HashMap;
+
+    use bollard::models::{ContainerConfig, ContainerState};
+
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(compare_versions("1.5.9", "1.5.33"), Ordering::Less);
+        assert_eq!(compare_versions("1.6.0", "1.5.33"), Ordering::Greater);
+        assert_eq!(compare_versions("", "1.5.33"), Ordering::Less);
+        assert_eq!(compare_versions("1.5.33", "1.5.33"), Ordering::Equal);
+    }
+
+    fn found(version: &str, account: &str, status: ContainerStateStatusEnum) -> ContainerInspectResponse {
+        let labels = HashMap::from([
+            (container::VERSION_LABEL.to_owned(), version.to_owned()),
+            (container::ACCOUNT_LABEL.to_owned(), account.to_owned()),
+            (container::REGION_LABEL.to_owned(), "eu-west-1".to_owned()),
+        ]);
+        ContainerInspectResponse {
+            config: Some(ContainerConfig {
+                labels: Some(labels),
+                ..ContainerConfig::default()
+            }),
+            state: Some(ContainerState {
+                status: Some(status),
+                ..ContainerState::default()
+            }),
+            ..ContainerInspectResponse::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_found_decides() {
+        use ContainerStateStatusEnum::{DEAD, EXITED, RUNNING};
+        let settings = LocalSettings {
+            account: "111122223333".into(),
+            ..LocalSettings::new("blog", ".".as_ref()).unwrap()
+        };
+        let now = ministack::VERSION;
+        assert!(matches!(
+            judge(&settings, &found(now, "111122223333", RUNNING)).await,
+            Verdict::Reuse
+        ));
+        assert!(matches!(
+            judge(&settings, &found(now, "111122223333", EXITED)).await,
+            Verdict::Start(_)
+        ));
+        assert!(matches!(
+            judge(&settings, &found(now, "111122223333", DEAD)).await,
+            Verdict::Rebuild(_)
+        ));
+        assert!(matches!(
+            judge(&settings, &found("1.0.0", "111122223333", RUNNING)).await,
+            Verdict::Recreate(_)
+        ));
+        assert!(matches!(
+            judge(&settings, &found("9.0.0", "111122223333", RUNNING)).await,
+            Verdict::Rebuild(_)
+        ));
+        assert!(matches!(
+            judge(&settings, &found(now, "999999999999", RUNNING)).await,
+            Verdict::Rebuild(_)
+        ));
+    }
+}
