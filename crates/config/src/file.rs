@@ -40,7 +40,7 @@ impl ConfigFile {
         let name = name(path);
         let (table, errors) = DeTable::parse_recoverable(&text);
         if !errors.is_empty() {
-            let problems = errors.iter().map(syntax).collect();
+            let problems = own_errors(&text, &errors).map(syntax).collect();
             return Err(ConfigErrors::new(&name, &text, problems));
         }
         let root = Node::of_table(&table);
@@ -174,7 +174,14 @@ impl ConfigFile {
             });
         let field = root.get("services");
         let services = service::read(field, &root);
-        let serves = services.values().any(|service| service.port.is_some());
+        // Asked of the text, so that a service with a mistake elsewhere still counts as one that serves.
+        let ports = field
+            .and_then(|field| field.node.as_table())
+            .into_iter()
+            .flat_map(|services| services.values());
+        let serves = ports
+            .filter_map(|service| service.node.as_table())
+            .any(|service| service.contains_key("port"));
         let place = environment.map(|environment| place::read(&mut root, environment, serves));
         let strategy = rollout::read(root.get("strategy"));
         let build = Build::read(root.section("build"));
@@ -259,6 +266,27 @@ fn name(path: &Path) -> String {
 
 fn no_environment() -> Problem {
     Problem::new("no environment is named").help("for example\n\n[environments.local]\nemulator = \"ministack\"")
+}
+
+/// Without those that only follow from an earlier one: they are gone when the text is read from their line on.
+fn own_errors<'e>(text: &'e str, errors: &'e [toml::de::Error]) -> impl Iterator<Item = &'e toml::de::Error> {
+    let alone = move |error: &toml::de::Error| {
+        let Some(span) = error.span() else { return false };
+        let line = text
+            .get(..span.start)
+            .and_then(|before| before.rfind('\n'))
+            .map_or(0, |newline| newline + 1);
+        let (_, again) = DeTable::parse_recoverable(text.get(line..).unwrap_or_default());
+        again
+            .first()
+            .and_then(toml::de::Error::span)
+            .is_some_and(|again| again.start + line == span.start)
+    };
+    errors
+        .iter()
+        .enumerate()
+        .filter(move |(at, error)| *at == 0 || alone(error))
+        .map(|(_, error)| error)
 }
 
 fn syntax(error: &toml::de::Error) -> Problem {

@@ -77,7 +77,7 @@ pub(crate) fn read(section: &mut Section<'_>, environment: &Field<'_>, serves: b
                 "account = \"123456789012\": nuages deploys to no other; `aws sts get-caller-identity` prints yours",
             ),
         ] {
-            if missing {
+            if missing && !section.misspelt(key) {
                 environment.notes.add(
                     Problem::new(format!("`{key}` is missing in `[environments.{}]`", shown(name)))
                         .at(environment.key, "an environment in AWS")
@@ -180,7 +180,7 @@ fn names(
                 .at(domain.key, "the name of what?")
                 .help("a service `web` with a `port` does"),
         ),
-        (None, flag) if serves && emulator.is_none() && insecure != Some(true) => {
+        (None, flag) if serves && emulator.is_none() && insecure != Some(true) && !section.misspelt("domain") => {
             let at = flag.map_or(environment.key, |flag| flag.key);
             environment.notes.add(
                 Problem::new(format!(

@@ -15,6 +15,8 @@ pub struct Problem {
     message: String,
     labels: Vec<(Span, String)>,
     help: Option<String>,
+    /// What must not be shown of the file.
+    hidden: Option<Span>,
     /// Right by the file's rules, and nothing carries it out yet.
     unsupported: bool,
     source: Option<NamedSource<Arc<str>>>,
@@ -27,6 +29,7 @@ impl Problem {
             message: message.into(),
             labels: Vec::new(),
             help: None,
+            hidden: None,
             unsupported: false,
             source: None,
             position: None,
@@ -40,6 +43,12 @@ impl Problem {
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Shows these characters as stars, in every problem of the file.
+    pub(crate) fn hide(mut self, span: &Span) -> Self {
+        self.hidden = Some(span.clone());
         self
     }
 
@@ -95,6 +104,23 @@ impl Problem {
     }
 }
 
+/// The text with the same length and lines, and stars for what is hidden.
+fn without_hidden(text: &Arc<str>, problems: &[Problem]) -> Arc<str> {
+    let spans: Vec<&Span> = problems.iter().filter_map(|problem| problem.hidden.as_ref()).collect();
+    if spans.is_empty() {
+        return text.clone();
+    }
+    let mut out = String::with_capacity(text.len());
+    for (at, character) in text.char_indices() {
+        if character != '\n' && spans.iter().any(|span| span.contains(&at)) {
+            out.extend(std::iter::repeat_n('*', character.len_utf8()));
+        } else {
+            out.push(character);
+        }
+    }
+    out.into()
+}
+
 fn floor(text: &str, mut at: usize) -> usize {
     at = at.min(text.len());
     while !text.is_char_boundary(at) {
@@ -140,6 +166,7 @@ pub struct ConfigErrors {
 
 impl ConfigErrors {
     pub(crate) fn new(file: &str, text: &Arc<str>, problems: Vec<Problem>) -> Self {
+        let text = &without_hidden(text, &problems);
         let mut problems: Vec<Problem> = problems
             .into_iter()
             .map(|problem| problem.in_file(file, text))

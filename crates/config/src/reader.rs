@@ -72,7 +72,7 @@ impl<'t> Section<'t> {
     /// As [`get`](Self::get), and noted as missing where it is not there.
     pub(crate) fn require(&mut self, key: &'static str, help: &str) -> Option<Field<'t>> {
         let field = self.get(key);
-        if field.is_none() {
+        if field.is_none() && !self.misspelt(key) {
             let at = if self.path.is_empty() {
                 String::new()
             } else {
@@ -85,6 +85,13 @@ impl<'t> Section<'t> {
             );
         }
         field
+    }
+
+    /// Whether another key was probably meant to be this one: then that one is told, and this one not as missing.
+    pub(crate) fn misspelt(&self, key: &str) -> bool {
+        self.table
+            .keys()
+            .any(|name| name != key && nearest(name, [key].into_iter()).is_some())
     }
 
     /// A table under a key, as a section.
@@ -116,6 +123,7 @@ impl<'t> Section<'t> {
                 Problem::new(format!("unknown key `{}`{at}", shown(name))).at(&entry.key, "not a key of nuages.toml");
             let mut known = self.asked.clone();
             known.sort_unstable();
+            known.dedup();
             self.notes.add(problem.help(match nearest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the keys here are {}", listed(&known)),
@@ -141,17 +149,13 @@ impl<'t> Field<'t> {
         match &self.node.value {
             Value::Text(text) => Some(text),
             Value::Integer(Some(number)) => {
-                self.notes.add(
-                    self.refuse_kind("a text")
-                        .help(format!("write it in quotes: {} = \"{number}\"", self.name)),
-                );
+                self.notes
+                    .add(self.refuse_kind("a text").help(format!("in quotes: \"{number}\"")));
                 None
             }
             Value::Boolean(flag) => {
-                self.notes.add(
-                    self.refuse_kind("a text")
-                        .help(format!("write it in quotes: {} = \"{flag}\"", self.name)),
-                );
+                self.notes
+                    .add(self.refuse_kind("a text").help(format!("in quotes: \"{flag}\"")));
                 None
             }
             _ => {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use nuages_model::Arn;
 use serde::Serialize;
 
-use crate::node::{Span, Value};
+use crate::node::Span;
+use crate::problem::Problem;
 use crate::reader::{Field, Section, shown};
 use crate::variables;
 
@@ -78,13 +79,15 @@ pub(crate) fn read(field: Option<Field<'_>>) -> (BTreeMap<String, SecretSource>,
 }
 
 fn source(field: &Field<'_>) -> Option<SecretSource> {
-    if let Value::Text(_) = field.node.value {
+    if field.node.as_table().is_none() {
+        // The value is not shown again: terminals scroll back, and CI keeps its logs.
         field.notes.add(
             field
                 .problem(
                     format!("the value of the secret `{}` stands in the file", shown(field.name)),
                     "a value",
                 )
+                .hide(&field.node.span)
                 .help(format!(
                     "name the place that holds it: {FORMS}; what is no secret belongs into [env]"
                 )),
@@ -134,8 +137,7 @@ fn source(field: &Field<'_>) -> Option<SecretSource> {
         }
         [first, second, ..] => {
             section.notes.add(
-                field
-                    .problem(format!("the secret `{}` has two sources", shown(field.name)), "")
+                Problem::new(format!("the secret `{}` has two sources", shown(field.name)))
                     .at(first.key, "one")
                     .at(second.key, "and another")
                     .help(FORMS),
@@ -159,7 +161,7 @@ fn misplaced(section: &Section<'_>, field: Option<Field<'_>>, fits: bool, label:
     if let Some(field) = field.filter(|_| !fits) {
         section
             .notes
-            .add(crate::problem::Problem::new(format!("`{}` has no meaning here", field.name)).at(field.key, label));
+            .add(Problem::new(format!("`{}` has no meaning here", field.name)).at(field.key, label));
     }
 }
 
