@@ -22,6 +22,9 @@ graceful_timeout = 25
 # The heartbeat file must not wait for a slow disk.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
+# Nobody steers a container's processes from inside it, and its file system may be read-only.
+control_socket_disable = True
+
 # The application logs its own requests; gunicorn's own events come out in the same form.
 accesslog = None
 logconfig_dict = {
@@ -38,6 +41,8 @@ logconfig_dict = {
     "root": {"handlers": ["stdout"], "level": "INFO"},
     "loggers": {
         "gunicorn.error": {"handlers": [], "level": "INFO", "propagate": True},
+        # It warns at each HEAD whose answer has a body to leave out: that is what HEAD is.
+        "gunicorn.http.wsgi": {"level": "ERROR"},
         "gunicorn.access": {"handlers": [], "level": "INFO", "propagate": False},
     },
 }

@@ -40,17 +40,19 @@ def livez():
 
 
 def readyz():
-    reasons = list(reasons_not_ready())
-    if reasons:
-        logger.warning("not ready", extra={"reasons": reasons})
-        return JsonResponse(
-            {"status": "not ready", "reasons": reasons} | release.as_dict(), status=503
-        )
-    return JsonResponse({"status": "ready"} | release.as_dict())
+    reason = why_not_ready()
+    if reason is None:
+        return JsonResponse({"status": "ready"} | release.as_dict())
+    response = JsonResponse(
+        {"status": "not ready", "reason": reason} | release.as_dict(), status=503
+    )
+    # It is in the log already, and with its cause: Django need not report the status again.
+    response._has_been_logged = True
+    return response
 
 
-def reasons_not_ready():
-    """One sentence for each thing that is missing; none when all is well.
+def why_not_ready():
+    """What is missing, in one sentence, or None.
 
     Migrations that the database has and this code does not know are fine: an older release serves
     on beside a newer schema.
@@ -63,11 +65,14 @@ def reasons_not_ready():
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except Exception as error:  # whatever it is, it is the answer to the question
         # The class alone: the message names hosts and users, and anyone may ask this page.
-        logger.exception("the database does not answer")
-        yield f"the database does not answer ({type(error).__name__})"
+        reason = f"the database does not answer ({type(error).__name__})"
+        logger.warning("not ready: %s", reason, exc_info=True)
         # The next probe starts afresh instead of meeting this broken connection again.
         connection.close()
-        return
-    if plan:
-        names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan)
-        yield f"migrations are not applied: {names}"
+        return reason
+    if not plan:
+        return None
+    names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan)
+    reason = f"migrations are not applied: {names}"
+    logger.warning("not ready: %s", reason)
+    return reason

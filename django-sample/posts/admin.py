@@ -14,7 +14,7 @@ class TagAdmin(admin.ModelAdmin):
 
 @admin.register(Post)
 class PostAdmin(admin.ModelAdmin):
-    list_display = ["title", "author", "status", "published_at", "reading_minutes"]
+    list_display = ["title", "author", "status", "published_at"]
     list_filter = ["status", "tags", ("author", admin.RelatedOnlyFieldListFilter)]
     list_select_related = ["author"]
     search_fields = ["title", "summary", "body"]

@@ -68,7 +68,7 @@ def group_html(mark, lines):
     if mark == "- ":
         return "<ul>" + "".join(f"<li>{inline_html(line)}</li>" for line in lines) + "</ul>"
     if mark == "> ":
-        return f"<blockquote><p>{'<br>'.join(map(inline_html, lines))}</p></blockquote>"
+        return f"<blockquote><p>{inline_html(' '.join(lines))}</p></blockquote>"
     if mark:
         # The page's own title is the first level, so the text's headings begin at the second.
         level = len(mark.strip())

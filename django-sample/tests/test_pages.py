@@ -39,7 +39,7 @@ class TestFrontPage:
     def test_the_number_of_queries_does_not_grow_with_the_posts(
         self, client, make_post, django_assert_max_num_queries
     ):
-        for number in range(6):
+        for number in range(7):
             make_post(f"Post {number}", tags=[f"Tag {number}"])
         with django_assert_max_num_queries(4):
             client.get("/")
@@ -55,12 +55,12 @@ class TestFrontPage:
 class TestPagination:
     @pytest.fixture(autouse=True)
     def posts(self, make_post):
-        for number in range(1, 15):
+        for number in range(1, 17):
             make_post(f"Post {number}", days_ago=number)
 
     def test_pages_follow_each_other(self, client):
-        assert titles(client.get("/")) == [f"Post {number}" for number in range(1, 7)]
-        assert titles(client.get("/?page=3")) == ["Post 13", "Post 14"]
+        assert titles(client.get("/")) == [f"Post {number}" for number in range(1, 8)]
+        assert titles(client.get("/?page=3")) == ["Post 15", "Post 16"]
 
     def test_the_last_page_leads_back_only(self, client):
         text = client.get("/?page=3").text

@@ -43,7 +43,7 @@ def test_not_ready_while_a_migration_is_missing(client, db):
     MigrationRecorder.Migration.objects.filter(app="posts", name="0006_search_index").delete()
     response = client.get("/readyz", **BALANCER)
     assert response.status_code == 503
-    assert response.json()["reasons"] == ["migrations are not applied: posts.0006_search_index"]
+    assert response.json()["reason"] == "migrations are not applied: posts.0006_search_index"
 
 
 def test_ready_beside_a_newer_schema(client, db):
@@ -62,7 +62,7 @@ def test_not_ready_without_a_database(client, monkeypatch):
     monkeypatch.setattr("blog.probes.connections", {"default": Gone()})
     response = client.get("/readyz", **BALANCER)
     assert response.status_code == 503
-    assert response.json()["reasons"] == ["the database does not answer (OperationalError)"]
+    assert response.json()["reason"] == "the database does not answer (OperationalError)"
     # Anybody may ask: names of hosts and users stay in the log.
     assert "db.internal" not in response.text
 

@@ -54,7 +54,7 @@ def test_the_searched_text_is_escaped(client, posts):
 
 
 def test_pages_keep_the_question(client, make_post):
-    for number in range(7):
+    for number in range(8):
         make_post(f"Swing {number}")
     assert "?q=swing&amp;page=2" in client.get("/search/", {"q": "swing"}).text
 

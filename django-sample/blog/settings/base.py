@@ -82,7 +82,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 SITE_NAME = env.text("SITE_NAME", "Minor Swing")
 SITE_TAGLINE = env.text("SITE_TAGLINE", "Notes on Django, and on getting it to its readers")
-POSTS_PER_PAGE = 6
+# One large card and three rows of two.
+POSTS_PER_PAGE = 7
 
 LOGGING = {
     "version": 1,

@@ -55,7 +55,7 @@ old code. Then **contract**: drop what nobody reads any more.
 ```
 class Post(models.Model):
     # The database fills this in for code that has never heard of it.
-    reading_minutes = models.PositiveSmallIntegerField(default=1, db_default=1)
+    minutes = models.SmallIntegerField(default=1, db_default=1)
 ```
 
 The second step is boring, and can wait for a quiet morning. That is exactly what makes it safe.
