@@ -25,7 +25,7 @@ pub struct Check {
     pub timeout: Duration,
 }
 
-const TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const TIMEOUT: Duration = Duration::from_mins(15);
 const LONGEST_NAME: usize = 40;
 
 pub(crate) fn read(field: Option<Field<'_>>) -> BTreeMap<String, Check> {
@@ -61,7 +61,7 @@ fn read_one(field: &Field<'_>) -> Option<Check> {
     let target = section.get("target").and_then(|field| stage(&field));
     let timeout = section
         .get("timeout")
-        .and_then(|field| field.duration(Duration::from_secs(1)..=Duration::from_secs(24 * 3600)))
+        .and_then(|field| field.duration(Duration::from_secs(1)..=Duration::from_hours(24)))
         .unwrap_or(TIMEOUT);
     section.finish();
     Some(Check {

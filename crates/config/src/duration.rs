@@ -49,7 +49,8 @@ pub fn text(duration: Duration) -> String {
     let mut out = String::new();
     for (unit, size) in UNITS {
         if millis >= size {
-            out.push_str(&format!("{}{unit}", millis / size));
+            out.push_str(&(millis / size).to_string());
+            out.push_str(unit);
             millis %= size;
         }
     }

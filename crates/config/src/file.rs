@@ -74,12 +74,11 @@ impl ConfigFile {
     /// Refused where the file does not name it, and where it asks for what nuages cannot do yet.
     pub fn environment(&self, name: &EnvName) -> Result<Config, ConfigErrors> {
         let notes = Notes::default();
-        let config = match self.environment_field(&notes, name.as_str()) {
-            Some(field) => self.resolve(&notes, &field),
-            None => {
-                notes.add(self.unknown(name));
-                None
-            }
+        let config = if let Some(field) = self.environment_field(&notes, name.as_str()) {
+            self.resolve(&notes, &field)
+        } else {
+            notes.add(self.unknown(name));
+            None
         };
         match (config, notes.into_problems()) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
@@ -303,9 +302,10 @@ mod tests {
     use super::*;
 
     fn errors(text: &str) -> Vec<String> {
-        ConfigFile::parse("nuages.toml", text)
-            .map(|_| Vec::new())
-            .unwrap_or_else(|errors| errors.problems().iter().map(ToString::to_string).collect())
+        match ConfigFile::parse("nuages.toml", text) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.problems().iter().map(ToString::to_string).collect(),
+        }
     }
 
     #[test]

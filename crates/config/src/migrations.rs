@@ -53,7 +53,7 @@ impl Migrations {
         let databases = section.get("databases").and_then(|field| databases(&field));
         let lock_timeout = section
             .get("lock_timeout")
-            .and_then(|field| field.duration(Duration::from_millis(100)..=Duration::from_secs(60)));
+            .and_then(|field| field.duration(Duration::from_millis(100)..=Duration::from_mins(1)));
         let choices = [
             ("auto", Backup::Auto),
             ("rds-snapshot", Backup::RdsSnapshot),

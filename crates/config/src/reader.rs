@@ -236,7 +236,7 @@ impl<'t> Field<'t> {
 
     /// A duration within these bounds.
     pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let example = duration::text(*range.start().max(&Duration::from_millis(1000)).min(range.end()));
+        let example = duration::text(*range.start().max(&Duration::from_secs(1)).min(range.end()));
         let text = match &self.node.value {
             Value::Text(text) => text,
             Value::Integer(Some(number)) if *number >= 0 => {

@@ -64,7 +64,7 @@ fn table(mut section: Section<'_>) -> (Option<Kind>, Span) {
     let field = section.require("kind", "kind = \"rolling\"");
     let said = field.map_or_else(|| section.span.clone(), |field| field.node.span.clone());
     let kind = field.and_then(|field| field.choice(&KINDS));
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     if matches!(kind, Some(Kind::Canary | Kind::Linear)) {
         section
             .require("percent", "percent = 10")

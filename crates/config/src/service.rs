@@ -49,7 +49,7 @@ pub struct Health {
 
 const CPU: u32 = 256;
 const MEMORY: u32 = 512;
-const GRACE: Duration = Duration::from_secs(120);
+const GRACE: Duration = Duration::from_mins(2);
 const STOP: Duration = Duration::from_secs(30);
 const HEALTH_HELP: &str = "health = { live = \"/livez\", ready = \"/readyz\" }";
 
@@ -107,7 +107,7 @@ fn read_one(field: &Field<'_>) -> Option<Service> {
     let count = section.get("count").map_or(Some(1), |field| field.number(0..=500));
     // ECS kills after 120 s at the latest; below 2 s nothing is left to finish a request in.
     let stop_timeout = section.get("stop_timeout").map_or(Some(STOP), |field| {
-        field.duration(Duration::from_secs(2)..=Duration::from_secs(120))
+        field.duration(Duration::from_secs(2)..=Duration::from_mins(2))
     });
     if let Some(schedule) = section.get("schedule") {
         refuse_schedule(&schedule);
@@ -175,7 +175,7 @@ fn health(section: &mut Section<'_>, has_port: bool) -> Option<Health> {
     // Below two minutes a slow first start is killed and started again, for ever.
     let grace = health
         .get("grace")
-        .map_or(Some(GRACE), |field| field.duration(GRACE..=Duration::from_secs(3600)));
+        .map_or(Some(GRACE), |field| field.duration(GRACE..=Duration::from_hours(1)));
     health.finish();
     let live = live?;
     let ready = ready.unwrap_or_else(|| Some(live.clone()))?;
