@@ -14,6 +14,9 @@ from django.http import HttpResponseNotAllowed, JsonResponse
 
 from blog import release
 
+# So many migrations are named; of the rest there is the number.
+NAMED = 5
+
 logger = logging.getLogger("blog.probes")
 
 
@@ -72,7 +75,8 @@ def why_not_ready():
         return reason
     if not plan:
         return None
-    names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan)
-    reason = f"migrations are not applied: {names}"
+    names = [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    reason = f"migrations are not applied: {', '.join(names[:NAMED])}{more}"
     logger.warning("not ready: %s", reason)
     return reason

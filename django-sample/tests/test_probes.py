@@ -46,6 +46,13 @@ def test_not_ready_while_a_migration_is_missing(client, db):
     assert response.json()["reason"] == "migrations are not applied: posts.0006_search_index"
 
 
+def test_a_long_list_is_cut(client, db):
+    MigrationRecorder.Migration.objects.filter(app__in=["posts", "comments"]).delete()
+    reason = client.get("/readyz", **BALANCER).json()["reason"]
+    assert reason.count(".0") == 5
+    assert reason.endswith(" and 3 more")
+
+
 def test_ready_beside_a_newer_schema(client, db):
     MigrationRecorder.Migration.objects.create(app="posts", name="0099_from_the_next_release")
     assert client.get("/readyz", **BALANCER).status_code == 200
