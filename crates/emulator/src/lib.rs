@@ -30,6 +30,7 @@ pub mod images;
 pub mod local;
 mod lock;
 pub mod ministack;
+pub mod network;
 
 pub use engine::Engine;
 pub use error::EmulatorError;

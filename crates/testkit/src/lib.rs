@@ -2,10 +2,12 @@
 //!
 //! * [`http`]: an in-process HTTP server that a test scripts, and that records what it was asked;
 //! * [`aws`]: an `AwsContext` for a fake or an emulator, with credentials that mean nothing;
+//! * [`emulators`]: MiniStack, LocalStack, PostgreSQL and a registry, shared by every test of a run;
 //! * [`snapshot`]: filters that make outputs comparable.
 //!
 //! Invariant: nothing here reaches a real AWS account: every context has an endpoint override.
 
 pub mod aws;
+pub mod emulators;
 pub mod http;
 pub mod snapshot;

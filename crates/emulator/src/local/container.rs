@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, TcpListener};
 use bollard::errors::Error as DockerError;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HostConfig,
-    NetworkCreateRequest, NetworkingConfig, PortBinding, VolumeCreateRequest,
+    NetworkingConfig, PortBinding, VolumeCreateRequest,
 };
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StopContainerOptionsBuilder};
 
 use super::{LOCAL_LABEL, LocalSettings};
-use crate::{EmulatorError, Engine, children, ministack};
+use crate::{EmulatorError, Engine, children, ministack, network};
 
 /// The account the emulator was made for.
 pub(super) const ACCOUNT_LABEL: &str = "nuages.local.account";
@@ -30,8 +30,6 @@ const PORTS_TRIED: u16 = 20;
 const STOP_SECONDS: i32 = 60;
 /// Where the volume is mounted.
 const STATE: &str = "/var/lib/ministack";
-/// Makes a bridge network publish on loopback what is published without an address.
-const BIND_OPTION: &str = "com.docker.network.bridge.host_binding_ipv4";
 
 pub(super) async fn inspect(
     engine: &Engine,
@@ -72,7 +70,7 @@ pub(super) fn published_port(inspected: &ContainerInspectResponse) -> Option<u16
 
 /// Makes the network, the volume and the container where they are missing, starts it on a free port, and answers which.
 pub(super) async fn create(engine: &Engine, settings: &LocalSettings) -> Result<u16, EmulatorError> {
-    ensure_network(engine, settings).await?;
+    network::ensure(engine, &settings.name(), labels(settings)).await?;
     ensure_volume(engine, settings).await?;
     let first = settings.preferred_port;
     for candidate in (first..=first.saturating_add(PORTS_TRIED)).chain([0]) {
@@ -134,24 +132,6 @@ fn labels(settings: &LocalSettings) -> HashMap<String, String> {
         (REGION_LABEL.to_owned(), settings.region.clone()),
         (VERSION_LABEL.to_owned(), ministack::VERSION.to_owned()),
     ])
-}
-
-async fn ensure_network(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {
-    let name = settings.name();
-    let failed = |source| EmulatorError::engine(format!("make the network {name}"), source);
-    match engine.docker().inspect_network(&name, None).await {
-        Ok(_) => return Ok(()),
-        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => {}
-        Err(source) => return Err(failed(source)),
-    }
-    let request = NetworkCreateRequest {
-        name: name.clone(),
-        driver: Some("bridge".to_owned()),
-        options: Some(HashMap::from([(BIND_OPTION.to_owned(), "127.0.0.1".to_owned())])),
-        labels: Some(labels(settings)),
-        ..NetworkCreateRequest::default()
-    };
-    engine.docker().create_network(request).await.map(drop).map_err(failed)
 }
 
 async fn ensure_volume(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {

@@ -2,13 +2,12 @@
 //!
 //! Invariant: afterwards the engine holds no container, network or volume that belonged to it.
 
-use bollard::errors::Error as DockerError;
-use bollard::models::{ContainerStateStatusEnum, NetworkDisconnectRequest};
+use bollard::models::ContainerStateStatusEnum;
 use nuages_model::Progress;
 
 use super::{LocalSettings, container};
 use crate::children::{self, Removed};
-use crate::{EmulatorError, Engine, ministack};
+use crate::{EmulatorError, Engine, ministack, network};
 
 /// What there is of a local environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,30 +71,8 @@ pub(super) async fn down(
     let databases = ministack::database_volume_prefix(&settings.account, &settings.region);
     volumes.extend(children::volumes_named(engine, &databases).await?);
     removed.volumes.extend(children::remove_volumes(engine, volumes).await);
-    if remove_network(engine, &name).await? {
+    if network::remove(engine, &name).await? {
         removed.networks.push(name);
     }
     Ok(removed)
-}
-
-/// Removes a network; whoever is still attached is detached first.
-pub(crate) async fn remove_network(engine: &Engine, name: &str) -> Result<bool, EmulatorError> {
-    let failed = |source| EmulatorError::engine(format!("remove the network {name}"), source);
-    let network = match engine.docker().inspect_network(name, None).await {
-        Ok(network) => network,
-        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(false),
-        Err(source) => return Err(failed(source)),
-    };
-    for stranger in network.containers.unwrap_or_default().into_keys() {
-        let request = NetworkDisconnectRequest {
-            container: stranger,
-            force: Some(true),
-        };
-        let _ = engine.docker().disconnect_network(name, request).await;
-    }
-    match engine.docker().remove_network(name).await {
-        Ok(()) => Ok(true),
-        Err(error) if children::gone_or_going(&error) => Ok(false),
-        Err(source) => Err(failed(source)),
-    }
 }
