@@ -35,9 +35,35 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
+    /// A folder without Django's `manage.py`.
+    #[error("failed to find manage.py in {} or the folders below it", dir.display())]
+    NoManagePy {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// More than one project.
+    #[error("failed to choose between {} Django projects: {}", found.len(), list(found))]
+    SeveralManagePy {
+        /// Their folders, as they were found.
+        found: Vec<PathBuf>,
+    },
+    /// There is a `nuages.toml` already.
+    #[error("failed to write {}: it exists already, and is never overwritten", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is wrong.
     #[error(transparent)]
     Invalid(#[from] ConfigErrors),
+}
+
+fn list(found: &[PathBuf]) -> String {
+    found
+        .iter()
+        .map(|dir| dir.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl ConfigError {
@@ -47,6 +73,14 @@ impl ConfigError {
             Self::NotFound { .. } => Some(
                 "`nuages init DIR` writes one for a Django project; `--project DIR` names another folder".to_owned(),
             ),
+            Self::NoManagePy { .. } => {
+                Some("`nuages init DIR` takes the folder of a Django project, the one with manage.py".to_owned())
+            }
+            Self::SeveralManagePy { found } => {
+                let commands = found.iter().map(|dir| format!("nuages init {}", dir.display()));
+                Some(format!("choose one:\n{}", commands.collect::<Vec<_>>().join("\n")))
+            }
+            Self::Exists { path } => Some(format!("remove {} first, to have a new one made", path.display())),
             Self::Read { .. } | Self::Write { .. } | Self::Invalid(_) => None,
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 const KEEP_ALIVE: &str = "75";
 const THREADS: &str = "4";
 
-pub(crate) fn complete(command: &[String], port: Option<u16>, stop_timeout: Duration) -> Vec<String> {
+pub(crate) fn complete(command: &[String], port: Option<u16>, stop_timeout: Duration, file: bool) -> Vec<String> {
     let Some(own) = own_arguments(command) else {
         return command.to_vec();
     };
@@ -29,7 +29,7 @@ pub(crate) fn complete(command: &[String], port: Option<u16>, stop_timeout: Dura
         add("--bind", format!("0.0.0.0:{port}"));
     }
     // A configuration file decides the rest: what stands on the command line would win over it.
-    if !says("config", Some('c')) {
+    if !file && !says("config", Some('c')) {
         let other_worker = says("worker-class", Some('k')) && !arguments.iter().any(|arg| arg.contains("gthread"));
         if !other_worker && !says("threads", None) {
             add("--threads", THREADS.to_owned());
@@ -100,7 +100,7 @@ mod tests {
 
     fn complete_words(line: &str) -> String {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        complete(&words, Some(8000), Duration::from_secs(30)).join(" ")
+        complete(&words, Some(8000), Duration::from_secs(30), false).join(" ")
     }
 
     const ALL: &str = "--bind 0.0.0.0:8000 --threads 4 --keep-alive 75 --graceful-timeout 25";
@@ -147,6 +147,9 @@ mod tests {
             complete_words("gunicorn -c conf.py a"),
             "gunicorn --bind 0.0.0.0:8000 -c conf.py a"
         );
+        let words = ["gunicorn".to_owned(), "a".to_owned()];
+        let found = complete(&words, Some(8000), Duration::from_secs(30), true);
+        assert_eq!(found.join(" "), "gunicorn --bind 0.0.0.0:8000 a");
     }
 
     #[test]
@@ -169,13 +172,13 @@ mod tests {
         ] {
             assert_eq!(complete_words(line), line);
         }
-        assert!(complete(&[], Some(1), Duration::ZERO).is_empty());
+        assert!(complete(&[], Some(1), Duration::ZERO, false).is_empty());
     }
 
     #[test]
     fn without_a_port_there_is_nothing_to_bind() {
         let words = vec!["gunicorn".to_owned(), "a".to_owned()];
-        assert!(!complete(&words, None, Duration::from_secs(30)).contains(&"--bind".to_owned()));
+        assert!(!complete(&words, None, Duration::from_secs(30), false).contains(&"--bind".to_owned()));
     }
 
     #[test]

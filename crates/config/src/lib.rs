@@ -38,6 +38,7 @@ mod build;
 mod checks;
 mod config;
 mod database;
+pub mod detect;
 pub mod duration;
 mod error;
 mod fargate;

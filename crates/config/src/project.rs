@@ -49,7 +49,12 @@ impl Project {
 
     /// The settings of one environment.
     pub fn environment(&self, name: &EnvName) -> Result<Config, ConfigErrors> {
-        self.file.environment(name)
+        let mut config = self.file.environment(name)?;
+        let gunicorn_file = self.dir.join(&config.build.context).join("gunicorn.conf.py").is_file();
+        for service in config.services.values_mut() {
+            service.gunicorn_file = gunicorn_file;
+        }
+        Ok(config)
     }
 
     fn read(dir: &Path) -> Result<Self, ConfigError> {

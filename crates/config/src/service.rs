@@ -33,6 +33,10 @@ pub struct Service {
     /// How long it may take to end after SIGTERM.
     #[serde(serialize_with = "duration::serialize")]
     pub stop_timeout: Duration,
+    /// The project has a `gunicorn.conf.py`, which gunicorn reads by itself. Looked for by
+    /// [`Project::environment`](crate::Project::environment).
+    #[serde(skip)]
+    pub gunicorn_file: bool,
 }
 
 /// How a service is asked whether it is well.
@@ -68,7 +72,7 @@ impl Service {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn effective_command(&self) -> Vec<String> {
-        gunicorn::complete(&self.command, self.port, self.stop_timeout)
+        gunicorn::complete(&self.command, self.port, self.stop_timeout, self.gunicorn_file)
     }
 }
 
@@ -123,6 +127,7 @@ fn read_one(field: &Field<'_>) -> Option<Service> {
         memory,
         count: count?,
         stop_timeout: stop_timeout?,
+        gunicorn_file: false,
     })
 }
 
