@@ -169,9 +169,9 @@ mod tests {
 
     /// As the driver writes it, with chunks of any size.
     fn lines(run: &str, report: &[u8], chunk: usize) -> Vec<String> {
-        let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-        packer.write_all(report).unwrap();
-        let packed = packer.finish().unwrap();
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(report).unwrap();
+        let packed = encoder.finish().unwrap();
         let text = STANDARD.encode(&packed);
         let chunks: Vec<&[u8]> = text.as_bytes().chunks(chunk).collect();
         let mut lines: Vec<String> = chunks

@@ -66,10 +66,11 @@ def redact(text):
 def send(run, report):
     payload = zlib.compress(json.dumps(report, separators=(",", ":")).encode(), 9)
     text = base64.b64encode(payload).decode()
+    # Each begins on a line of its own, or a log driver might split it together with what the application left before it.
     chunks = [text[i : i + CHUNK] for i in range(0, len(text), CHUNK)]
     for index, chunk in enumerate(chunks, 1):
-        write("NUAGES1 %s %d/%d %s" % (run, index, len(chunks), chunk))
-    write("NUAGES1 %s sha256 %d %s" % (run, len(chunks), hashlib.sha256(payload).hexdigest()))
+        write("\nNUAGES1 %s %d/%d %s" % (run, index, len(chunks), chunk))
+    write("\nNUAGES1 %s sha256 %d %s" % (run, len(chunks), hashlib.sha256(payload).hexdigest()))
 
 
 class Run:
@@ -311,6 +312,10 @@ class Run:
 
     # One sentence, and what a program can decide by.
     def failed(self, error):
+        top = error
+        # It only says that something failed before it.
+        while type(error).__name__ == "TransactionManagementError" and (error.__cause__ or error.__context__):
+            error = error.__cause__ or error.__context__
         kind, code, message = "migration" if self.at["migration"] else self.stage, 1, str(error)
         if isinstance(error, Stop):
             kind, code = error.kind, error.code
@@ -319,10 +324,11 @@ class Run:
             # Whoever ends early has not migrated, whatever the number says.
             code = error.code or 1
         else:
-            message = " ".join(message.split()) or "no message"
+            # The detail quotes rows; it stands in the log's traceback, not in what is kept.
+            message = " ".join(message.split("\nDETAIL:")[0].split()) or "no message"
             code = getattr(error, "returncode", 1)
-            text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-            write(redact(text).rstrip())
+            text = "".join(traceback.format_exception(type(top), top, top.__traceback__))
+            write("\n" + redact(text).rstrip())
         if not isinstance(code, int) or not 0 < code < 256:
             code = 1
         cause, state = error, None
@@ -339,6 +345,7 @@ class Run:
         }
         where = " on ".join(x for x in (failure["migration"], failure["alias"]) if x)
         what = "" if isinstance(error, (Stop, SystemExit)) else failure["error"] + (" %s" % state if state else "") + ": "
+        write("")
         say("failed%s: %s%s" % (" in " + where if where else "", what, failure["message"]))
         self.report["failure"] = failure
         return code
@@ -351,7 +358,11 @@ class Run:
         try:
             from django.db import connections
 
-            connections[alias].close()
+            try:
+                connections[alias].close()
+            except Exception:
+                pass
+            connections[alias] = connections.create_connection(alias)
             self.look(connections[alias], self.report["databases"][alias], False)
         except Exception as error:
             say("%s: cannot read what is applied now: %s" % (alias, error))
