@@ -112,7 +112,7 @@ fn every_key_is_read() {
         (Some("deploy/Dockerfile"), Some("."))
     );
     assert_eq!(build.args["VERSION"], "1");
-    assert_eq!(config.checks["tests"].timeout, Duration::from_secs(600));
+    assert_eq!(config.checks["tests"].timeout, Duration::from_mins(10));
     assert_eq!(config.checks["tests"].target.as_deref(), Some("test"));
     assert_eq!(config.checks["lint"].command, ["ruff", "check", "."]);
     let (name, web) = config.web().unwrap();
@@ -120,7 +120,7 @@ fn every_key_is_read() {
         (name.as_str(), web.port, web.cpu, web.memory, web.count),
         ("web", Some(8000), 512, 2048, 2)
     );
-    assert_eq!(web.health.as_ref().unwrap().grace, Duration::from_secs(180));
+    assert_eq!(web.health.as_ref().unwrap().grace, Duration::from_mins(3));
     assert_eq!(
         web.effective_command().join(" "),
         "gunicorn --bind 0.0.0.0:8000 --threads 4 --keep-alive 75 --graceful-timeout 50 blog.wsgi"
