@@ -3,7 +3,8 @@
 //! * [`Engine`]: the connection, with an error and a hint for each way in which Docker can be missing;
 //! * [`build`]: a Dockerfile through BuildKit, or through the classic builder where that is all there is;
 //! * [`Context`]: the files that a build sees, with the true meaning of [`dockerignore`], and their fingerprint;
-//! * [`inspect`]: what an image says of itself.
+//! * [`inspect`]: what an image says of itself;
+//! * [`Sandbox`] and [`run_once`]: checks in containers of the very image, with a throw-away PostgreSQL.
 //!
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
 //! cached blobs. It knows of no registry: what it makes goes to a [`BlobSink`](nuages_model::BlobSink).
@@ -11,6 +12,7 @@
 mod build;
 mod build_output;
 pub mod ca_bundle;
+mod container;
 mod context;
 mod dockerfile;
 pub mod dockerignore;
@@ -18,11 +20,16 @@ mod engine;
 mod error;
 mod go_pattern;
 mod inspect;
+mod owner;
+mod sandbox;
 
 pub use build::{BuildRequest, Builder, Built, PASSED_THROUGH, build};
 pub use ca_bundle::CaBundle;
+pub use container::{RunOutcome, RunSpec, run_once};
 pub use context::{Context, ContextFailure, ContextStream, Entry, EntryKind, Stamp};
 pub use dockerfile::{Dockerfile, Instruction};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::ImageError;
 pub use inspect::{ImageConfig, inspect};
+pub use owner::{Swept, sweep};
+pub use sandbox::{Sandbox, SandboxSpec, ensure_image};
