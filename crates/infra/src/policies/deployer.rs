@@ -1,0 +1,194 @@
+//! What deploying needs, call by call.
+//!
+//! Invariant: no action here writes IAM, and the only roles that can be passed are the environment's own.
+
+use super::Place;
+use crate::iam::{Document, Statement};
+
+pub(super) fn policy(place: &Place) -> Document {
+    let name = place.name();
+    let cluster = place.arn("ecs", &format!("cluster/{name}"));
+    let service = place.arn("ecs", &format!("service/{name}/*"));
+    let task = place.arn("ecs", &format!("task/{name}/*"));
+    let definition = place.arn("ecs", &format!("task-definition/{name}*:*"));
+    Document::new(vec![
+        Statement::allow(
+            "Stack",
+            &[
+                "cloudformation:ContinueUpdateRollback",
+                "cloudformation:CreateChangeSet",
+                "cloudformation:DeleteChangeSet",
+                "cloudformation:DeleteStack",
+                "cloudformation:DescribeChangeSet",
+                "cloudformation:DescribeStackEvents",
+                "cloudformation:DescribeStacks",
+                "cloudformation:ExecuteChangeSet",
+                "cloudformation:ListChangeSets",
+                "cloudformation:ListStackResources",
+            ],
+            [place.stack()],
+        ),
+        Statement::allow(
+            "PassToCloudFormation",
+            &["iam:PassRole"],
+            [place.role_arn("cloudformation")],
+        )
+        .when("StringEquals", "iam:PassedToService", ["cloudformation.amazonaws.com"]),
+        Statement::allow(
+            "PassToTasks",
+            &["iam:PassRole"],
+            [place.role_arn("execution"), place.role_arn("task")],
+        )
+        .when("StringEquals", "iam:PassedToService", ["ecs-tasks.amazonaws.com"]),
+        Statement::allow(
+            "Roles",
+            &["iam:GetRole"],
+            [place.role_arn("execution"), place.role_arn("task")],
+        ),
+        Statement::allow("SignInToRegistry", &["ecr:GetAuthorizationToken"], ["*"]),
+        Statement::allow(
+            "Images",
+            &[
+                "ecr:BatchCheckLayerAvailability",
+                "ecr:BatchGetImage",
+                "ecr:CompleteLayerUpload",
+                "ecr:DescribeImageScanFindings",
+                "ecr:DescribeImages",
+                "ecr:DescribeRepositories",
+                "ecr:GetDownloadUrlForLayer",
+                "ecr:InitiateLayerUpload",
+                "ecr:ListImages",
+                "ecr:PutImage",
+                "ecr:UploadLayerPart",
+            ],
+            [place.arn("ecr", &format!("repository/{name}"))],
+        ),
+        // These know no resources.
+        Statement::allow(
+            "TaskDefinitions",
+            &[
+                "ecs:DeregisterTaskDefinition",
+                "ecs:DescribeTaskDefinition",
+                "ecs:ListTaskDefinitions",
+            ],
+            ["*"],
+        ),
+        Statement::allow("Register", &["ecs:RegisterTaskDefinition"], [definition.clone()]),
+        Statement::allow(
+            "Clusters",
+            &["ecs:DescribeClusters", "ecs:ListTasks", "ecs:ListServices"],
+            ["*"],
+        )
+        .when("ArnEqualsIfExists", "ecs:cluster", [cluster.clone()]),
+        Statement::allow(
+            "Services",
+            &[
+                "ecs:CreateService",
+                "ecs:DeleteService",
+                "ecs:DescribeServices",
+                "ecs:ListServiceDeployments",
+                "ecs:UpdateService",
+            ],
+            [service.clone()],
+        ),
+        Statement::allow(
+            "Rollouts",
+            &[
+                "ecs:DescribeServiceDeployments",
+                "ecs:DescribeServiceRevisions",
+                "ecs:StopServiceDeployment",
+            ],
+            [
+                place.arn("ecs", &format!("service-deployment/{name}/*")),
+                place.arn("ecs", &format!("service-revision/{name}/*")),
+            ],
+        ),
+        Statement::allow("Run", &["ecs:RunTask"], [definition.clone()]).when("ArnEquals", "ecs:cluster", [cluster]),
+        Statement::allow("Tasks", &["ecs:DescribeTasks", "ecs:StopTask"], [task.clone()]),
+        Statement::allow("TagInEcs", &["ecs:TagResource"], [service, task, definition]),
+        Statement::allow(
+            "Logs",
+            &["logs:FilterLogEvents", "logs:GetLogEvents"],
+            [place.arn("logs", &format!("log-group:/nuages/{}/{}/*", place.app, place.env))],
+        ),
+        Statement::allow(
+            "Secrets",
+            &[
+                "secretsmanager:BatchGetSecretValue",
+                "secretsmanager:CreateSecret",
+                "secretsmanager:DescribeSecret",
+                "secretsmanager:GetSecretValue",
+                "secretsmanager:PutSecretValue",
+                "secretsmanager:RestoreSecret",
+                "secretsmanager:TagResource",
+            ],
+            [place.arn("secretsmanager", &format!("secret:{}/*", place.app))],
+        ),
+        Statement::allow(
+            "Parameters",
+            &["ssm:GetParameters", "ssm:PutParameter"],
+            [place.arn("ssm", &format!("parameter/{}/*", place.app))],
+        ),
+        // Reads without resources, for the preflight; and those that list.
+        Statement::allow(
+            "Look",
+            &[
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeRouteTables",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcEndpoints",
+                "elasticloadbalancing:DescribeListeners",
+                "elasticloadbalancing:DescribeLoadBalancers",
+                "elasticloadbalancing:DescribeRules",
+                "elasticloadbalancing:DescribeTargetGroups",
+                "elasticloadbalancing:DescribeTargetHealth",
+                "logs:DescribeLogGroups",
+                "rds:DescribeDBInstances",
+                "secretsmanager:ListSecrets",
+            ],
+            ["*"],
+        ),
+    ])
+}
+
+pub(super) fn teardown(place: &Place) -> Document {
+    let database = place.arn(
+        "rds",
+        &format!("db:{}-*", crate::spec::stack_name(&place.app, &place.env)),
+    );
+    Document::new(vec![
+        Statement::allow(
+            "EmptyRepository",
+            &["ecr:BatchDeleteImage", "ecr:ListImages"],
+            [place.arn("ecr", &format!("repository/{}", place.name()))],
+        ),
+        Statement::allow("LiftProtection", &["rds:ModifyDBInstance"], [database]),
+        Statement::allow(
+            "LookAtDatabases",
+            &["rds:DescribeDBInstances", "rds:DescribeDBSnapshots"],
+            ["*"],
+        ),
+        Statement::allow(
+            "DeleteStack",
+            &[
+                "cloudformation:DeleteStack",
+                "cloudformation:DescribeStackEvents",
+                "cloudformation:DescribeStacks",
+                "cloudformation:ListStackResources",
+            ],
+            [place.stack()],
+        ),
+        Statement::allow(
+            "DeleteServices",
+            &["ecs:DeleteService", "ecs:DescribeServices", "ecs:UpdateService"],
+            [place.arn("ecs", &format!("service/{}/*", place.name()))],
+        ),
+        Statement::allow(
+            "PassToCloudFormation",
+            &["iam:PassRole"],
+            [place.role_arn("cloudformation")],
+        )
+        .when("StringEquals", "iam:PassedToService", ["cloudformation.amazonaws.com"]),
+    ])
+}

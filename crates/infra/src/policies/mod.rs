@@ -1,0 +1,194 @@
+//! The IAM policies of an environment's three identities, for a person with rights to make once.
+//!
+//! Invariant: who deploys may write nothing in IAM. Roles are made by CloudFormation's own role, and only under the
+//! boundary, so that nobody can give a role more than the boundary has.
+
+mod deployer;
+mod evaluate;
+mod service;
+
+pub use evaluate::{Decision, Request, check, evaluate};
+
+use nuages_model::{AccountId, AppName, Arn, EnvName, Region};
+
+pub use crate::iam::Document;
+use crate::iam::{Principal, Statement};
+
+/// The environment that the policies are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The application.
+    pub app: AppName,
+    /// The environment.
+    pub env: EnvName,
+    /// The region.
+    pub region: Region,
+    /// The account.
+    pub account: AccountId,
+    /// `aws`, `aws-cn`, …, as STS said it.
+    pub partition: String,
+    /// The Route 53 zone of the environment's domain.
+    pub hosted_zone: Option<String>,
+}
+
+/// Where CI runs, as GitHub's identity provider names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GithubEnvironment {
+    /// `ORG/REPO`.
+    pub repository: String,
+    /// The deployment environment in GitHub's settings, which is where approvals are asked for.
+    pub environment: String,
+}
+
+/// One document that a person puts into IAM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDocument {
+    /// The role or policy that it belongs to.
+    pub name: String,
+    /// What it is, for people.
+    pub purpose: &'static str,
+    /// The document.
+    pub document: Document,
+}
+
+/// GitHub's identity provider.
+const GITHUB: &str = "token.actions.githubusercontent.com";
+
+impl Place {
+    pub(crate) fn arn(&self, service: &str, resource: &str) -> String {
+        format!(
+            "arn:{}:{service}:{}:{}:{resource}",
+            self.partition, self.region, self.account
+        )
+    }
+
+    /// An ARN of a service that knows no regions.
+    pub(crate) fn global(&self, service: &str, resource: &str) -> String {
+        format!("arn:{}:{service}::{}:{resource}", self.partition, self.account)
+    }
+
+    /// `APP-ENV`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.app, self.env)
+    }
+
+    /// The name of a role or policy of this environment. Both are global, so the region is part of it.
+    pub fn role_name(&self, what: &str) -> String {
+        format!("{}-{}-{what}", self.name(), self.region)
+    }
+
+    /// The ARN of a role of this environment.
+    pub fn role_arn(&self, what: &str) -> String {
+        self.global("iam", &format!("role/{}", self.role_name(what)))
+    }
+
+    /// The ARN of the boundary.
+    pub fn boundary_arn(&self) -> String {
+        self.global("iam", &format!("policy/{}", self.role_name("boundary")))
+    }
+
+    pub(crate) fn stack(&self) -> String {
+        self.arn(
+            "cloudformation",
+            &format!("stack/{}/*", crate::spec::stack_name(&self.app, &self.env)),
+        )
+    }
+}
+
+/// What the identity that deploys may do: everything that `deploy`, `plan`, `rollback` and `verify` call.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use nuages_infra::policies::{Place, deployer};
+///
+/// let place = Place {
+///     app: "blog".parse()?, env: "staging".parse()?, region: "eu-west-1".parse()?,
+///     account: "123456789012".parse()?, partition: "aws".into(), hosted_zone: None,
+/// };
+/// assert!(deployer(&place).to_json().contains("\"ecs:UpdateService\""));
+/// # Ok(())
+/// # }
+/// ```
+pub fn deployer(place: &Place) -> Document {
+    deployer::policy(place)
+}
+
+/// What `infra down` needs beyond [`deployer`]. CI is better without it.
+pub fn teardown(place: &Place) -> Document {
+    deployer::teardown(place)
+}
+
+/// What CloudFormation may do when it works on the environment's stack.
+pub fn service_role(place: &Place) -> Document {
+    service::policy(place)
+}
+
+/// The most that any role of the stack can be given.
+pub fn boundary(place: &Place) -> Document {
+    service::boundary(place)
+}
+
+/// CloudFormation may work as the service role, for this account's stacks.
+pub fn service_role_trust(place: &Place) -> Document {
+    let principal = Principal::Service("cloudformation.amazonaws.com".to_owned());
+    Document::new(vec![
+        Statement::trust("CloudFormation", principal, "sts:AssumeRole")
+            .when("StringEquals", "aws:SourceAccount", [place.account.as_str()])
+            .when("ArnLike", "aws:SourceArn", [place.stack()]),
+    ])
+}
+
+/// GitHub's runners may deploy from one environment of one repository, and from nowhere else.
+pub fn github_trust(place: &Place, github: &GithubEnvironment) -> Document {
+    let provider = Principal::Federated(place.global("iam", &format!("oidc-provider/{GITHUB}")));
+    let subject = format!("repo:{}:environment:{}", github.repository, github.environment);
+    Document::new(vec![
+        Statement::trust("GitHub", provider, "sts:AssumeRoleWithWebIdentity")
+            .when("StringEquals", &format!("{GITHUB}:aud"), ["sts.amazonaws.com"])
+            .when("StringEquals", &format!("{GITHUB}:sub"), [subject]),
+    ])
+}
+
+/// Everything that `infra bootstrap` prints, in the order in which a person makes it.
+pub fn bootstrap(place: &Place, github: Option<&GithubEnvironment>) -> Vec<NamedDocument> {
+    let named = |what: &str, purpose, document| NamedDocument {
+        name: place.role_name(what),
+        purpose,
+        document,
+    };
+    let mut documents = vec![
+        named(
+            "boundary",
+            "managed policy: the boundary of every role of the stack",
+            boundary(place),
+        ),
+        named(
+            "cloudformation",
+            "trust policy of the role that CloudFormation works as",
+            service_role_trust(place),
+        ),
+        named("cloudformation", "inline policy of that role", service_role(place)),
+        named("deployer", "inline policy of the role that deploys", deployer(place)),
+    ];
+    if let Some(github) = github {
+        documents.push(named(
+            "deployer",
+            "trust policy of that role, for GitHub",
+            github_trust(place, github),
+        ));
+    }
+    documents.push(named(
+        "teardown",
+        "inline policy of a person who may take the environment down",
+        teardown(place),
+    ));
+    documents
+}
+
+/// The ARN of the role that CloudFormation works as, for [`Stack::with_service_role`](crate::Stack::with_service_role).
+pub fn service_role_arn(place: &Place) -> Result<Arn, nuages_model::ArnError> {
+    place.role_arn("cloudformation").parse()
+}
+
+#[cfg(test)]
+mod tests;
