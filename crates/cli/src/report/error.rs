@@ -1,0 +1,42 @@
+//! The last words of a run that failed.
+//!
+//! Invariant: one sentence of what failed, then the causes, outermost first, then the hint; each begins its own line,
+//! so that a command in a hint can be copied.
+
+use std::io::{self, Write};
+
+use nuages_saga::ErrorReport;
+
+use super::style::{Paint, Style};
+use super::text::clean;
+
+/// Prints an error: `error:`, its causes, and `hint:`.
+pub(crate) fn write(err: &mut dyn Write, report: &ErrorReport, style: Style) -> io::Result<()> {
+    match err
+        .write_all(render(report, style).as_bytes())
+        .and_then(|()| err.flush())
+    {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// The text of [`write`].
+pub(crate) fn render(report: &ErrorReport, style: Style) -> String {
+    let mut lines = vec![format!(
+        "{} {}",
+        style.paint(Paint::Bad, "error:"),
+        block(&report.message, 7)
+    )];
+    let causes = report.causes.iter();
+    lines.extend(causes.map(|cause| format!("  {} {}", style.paint(Paint::Dim, "caused by:"), block(cause, 13))));
+    let hint = report.hint.iter();
+    lines.extend(hint.map(|hint| format!("{} {}", style.paint(Paint::Busy, "hint:"), block(hint, 6))));
+    lines.join("\n") + "\n"
+}
+
+/// Text of several lines, the later ones under the first.
+pub(super) fn block(text: &str, indent: usize) -> String {
+    let lines: Vec<String> = text.trim_end().lines().map(clean).collect();
+    lines.join(&format!("\n{:indent$}", ""))
+}
