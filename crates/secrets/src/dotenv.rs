@@ -389,7 +389,8 @@ impl Parser<'_> {
 
     fn after_quote(&mut self) -> Result<(), EnvFileError> {
         let blank = self.skip_blanks();
-        if !self.at_line_end() && !(blank && self.left.peek() == Some(&'#')) {
+        let comment = blank && self.left.peek() == Some(&'#');
+        if !comment && !self.at_line_end() {
             return self.error("after a closing quote only a comment may follow");
         }
         self.skip_line();

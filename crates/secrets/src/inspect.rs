@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::SecretsError;
 use crate::manager::SecretsManager;
+use crate::parameters::Parameter;
 use crate::store::{Described, Read};
 use crate::wanted::{Source, Wanted, validate};
 
@@ -122,28 +123,14 @@ impl SecretsManager {
 
         let mut inspection = Inspection::default();
         for entry in wanted {
-            let found = match &entry.source {
-                Source::Parameter { name, .. } => match parameters.get(name) {
-                    Some(parameter) => Found::Is(Reference {
-                        variable: entry.variable.clone(),
-                        version: SecretVersion {
-                            arn: parameter.arn.clone(),
-                            key: None,
-                            version_id: Some(parameter.version.to_string()),
-                        },
-                        store: if parameter.secure {
-                            Store::SecureParameter
-                        } else {
-                            Store::PlainParameter
-                        },
-                        kms_key: None,
-                    }),
+            let found = if let Source::Parameter { name, .. } = &entry.source {
+                match parameters.get(name) {
+                    Some(parameter) => Found::Is(of_parameter(entry, parameter)),
                     None => absent(entry, name)?,
-                },
-                _ => {
-                    let id = entry.secret_id(&self.scope).unwrap_or_default();
-                    self.judge(entry, &id, secrets.get(&id), &readable, &mut inspection.warnings)?
                 }
+            } else {
+                let id = entry.secret_id(&self.scope).unwrap_or_default();
+                self.judge(entry, &id, secrets.get(&id), &readable, &mut inspection.warnings)?
             };
             match found {
                 Found::Is(reference) => inspection.references.push(reference),
@@ -338,6 +325,23 @@ fn absent(entry: &Wanted, id: &str) -> Result<Found, SecretsError> {
         variable,
         id: id.to_owned(),
     })
+}
+
+fn of_parameter(entry: &Wanted, parameter: &Parameter) -> Reference {
+    Reference {
+        variable: entry.variable.clone(),
+        version: SecretVersion {
+            arn: parameter.arn.clone(),
+            key: None,
+            version_id: Some(parameter.version.to_string()),
+        },
+        store: if parameter.secure {
+            Store::SecureParameter
+        } else {
+            Store::PlainParameter
+        },
+        kms_key: None,
+    }
 }
 
 pub(crate) fn reference(entry: &Wanted, described: &Described) -> Reference {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: it holds no value and no cache; every answer is AWS's own of that moment.
 
+use std::fmt;
+
 use nuages_aws::AwsContext;
 use nuages_model::Region;
 
@@ -10,12 +12,22 @@ use crate::store::SecretStore;
 use crate::wanted::Scope;
 
 /// One application's secrets in one environment.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SecretsManager {
     pub(crate) scope: Scope,
     pub(crate) region: Region,
     pub(crate) store: SecretStore,
     pub(crate) parameters: Parameters,
+}
+
+// The clients would print their whole configuration.
+impl fmt::Debug for SecretsManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretsManager")
+            .field("scope", &self.scope)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SecretsManager {

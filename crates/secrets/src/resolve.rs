@@ -165,9 +165,9 @@ impl SecretsManager {
                 }
                 Err(error) => error,
             };
-            let taken = error.is_code("ResourceExistsException");
+            let exists = error.is_code("ResourceExistsException");
             // What Secrets Manager answers while a secret of that name is being deleted.
-            if taken || error.is_code("InvalidRequestException") {
+            if exists || error.is_code("InvalidRequestException") {
                 if self.store.describe(&planned.secret).await?.is_some() {
                     return self.adopt(entry, &planned.secret).await;
                 }

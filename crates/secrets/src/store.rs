@@ -193,10 +193,9 @@ impl SecretStore {
                     };
                     let code = error.error_code().unwrap_or_default();
                     let outcome = match code {
-                        "ResourceNotFoundException" => Read::Absent,
+                        // Scheduled for deletion is as good as absent to a task.
+                        "ResourceNotFoundException" | "InvalidRequestException" => Read::Absent,
                         "AccessDeniedException" | "DecryptionFailure" => Read::Denied,
-                        // Scheduled for deletion: as good as absent to a task.
-                        "InvalidRequestException" => Read::Absent,
                         code => {
                             return Err(failed(
                                 format!("read the value of the secret `{id}`"),
