@@ -37,6 +37,7 @@ pub enum Sweep {
 /// ```
 pub async fn sweep(engine: &Engine, what: &Sweep) -> Result<Removed, EmulatorError> {
     let mut removed = Removed::default();
+    let networks = networks(engine).await?;
     for (name, record) in emulators(engine).await? {
         if is_swept(what, &name, &record) {
             children::remove_container(engine, &name).await?;
@@ -45,8 +46,10 @@ pub async fn sweep(engine: &Engine, what: &Sweep) -> Result<Removed, EmulatorErr
             forget(&name, &record);
         }
     }
-    for (name, record) in networks(engine).await? {
-        if is_swept(what, &name, &record) && network::remove(engine, &name).await? {
+    for (name, record) in networks {
+        // Its record went with its container, or it never had one.
+        let went = removed.containers.contains(&name);
+        if (went || is_swept(what, &name, &record)) && network::remove(engine, &name).await? {
             removed.networks.push(name);
         }
     }
