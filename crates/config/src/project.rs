@@ -72,7 +72,11 @@ impl Project {
 
 fn absolute(dir: &Path) -> Result<PathBuf, ConfigError> {
     // On Windows the canonical form is a verbatim path, which Docker does not take.
-    let absolute = if cfg!(windows) { std::path::absolute(dir) } else { fs::canonicalize(dir) };
+    let absolute = if cfg!(windows) {
+        std::path::absolute(dir)
+    } else {
+        fs::canonicalize(dir)
+    };
     absolute.map_err(|source| ConfigError::Read {
         path: dir.to_path_buf(),
         source,
