@@ -96,13 +96,15 @@ pub async fn run_once(
     let body = ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: (!spec.command.is_empty()).then(|| spec.command.clone()),
-        entrypoint: spec.entrypoint.clone(),
+        // The engine takes an empty list for none given, and one empty word for none wanted.
+        entrypoint: spec
+            .entrypoint
+            .clone()
+            .map(|words| if words.is_empty() { vec![String::new()] } else { words }),
         env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         labels: Some(owner::labels(&spec.labels)),
         host_config: Some(HostConfig {
             network_mode: spec.network.clone(),
-            // What the command starts and leaves behind must not keep its container.
-            init: Some(true),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()

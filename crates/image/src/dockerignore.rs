@@ -90,6 +90,12 @@ impl Ignore {
             if cleaned.len() > 1 && cleaned.starts_with('/') {
                 cleaned.remove(0);
             }
+            if takes_back && cleaned == "/" {
+                // Docker cleans once more with the `!` in front, and then nothing is left.
+                return Err(refuse(
+                    "`!` stands before the root itself, and Docker refuses that".into(),
+                ));
+            }
             if !is_well_formed(&cleaned) {
                 return Err(refuse(format!(
                     "`{pattern}` is not a pattern: a `[` or a `\\` is left open"
@@ -261,6 +267,7 @@ mod tests {
             ("a\n!", 2),
             ("[", 1),
             ("# [\n\nx\\", 3),
+            ("!/.", 1),
             ("[]a]", 1),
             ("[z-a]", 1),
             ("a[^]", 1),

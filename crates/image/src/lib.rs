@@ -4,6 +4,7 @@
 //! * [`build`]: a Dockerfile through BuildKit, or through the classic builder where that is all there is;
 //! * [`Context`]: the files that a build sees, with the true meaning of [`dockerignore`], and their fingerprint;
 //! * [`inspect`]: what an image says of itself;
+//! * [`export`] and [`push`]: out of the engine and to a registry, each layer compressed and sent once;
 //! * [`Sandbox`] and [`run_once`]: checks in containers of the very image, with a throw-away PostgreSQL.
 //!
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
@@ -18,10 +19,15 @@ mod dockerfile;
 pub mod dockerignore;
 mod engine;
 mod error;
+mod export;
+mod fingerprint;
 mod go_pattern;
+mod gzip;
 mod inspect;
 mod owner;
+mod push;
 mod sandbox;
+mod store;
 
 pub use build::{BuildRequest, Builder, Built, PASSED_THROUGH, build};
 pub use ca_bundle::CaBundle;
@@ -30,6 +36,10 @@ pub use context::{Context, ContextFailure, ContextStream, Entry, EntryKind, Stam
 pub use dockerfile::{Dockerfile, Instruction};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::ImageError;
+pub use export::{CONFIG, Exported, Layer, MANIFEST, export};
+pub use fingerprint::Fingerprint;
 pub use inspect::{ImageConfig, inspect};
 pub use owner::{Swept, sweep};
+pub use push::{Pushed, push};
 pub use sandbox::{Sandbox, SandboxSpec, ensure_image};
+pub use store::{BlobStore, LAYER};
