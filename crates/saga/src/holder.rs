@@ -4,6 +4,7 @@
 //! its process id and start time. Anywhere else nothing is known, and the lease's time decides.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,19 +30,26 @@ pub struct Holder {
 impl Holder {
     /// This process.
     pub fn here(doing: impl Into<String>) -> Self {
-        let host = system::host();
-        let user = ["USER", "LOGNAME", "USERNAME"]
-            .iter()
-            .find_map(|name| std::env::var(name).ok());
-        let pid = std::process::id();
+        // What does not change while the process lives.
+        static HERE: LazyLock<Holder> = LazyLock::new(|| {
+            let host = system::host();
+            let user = ["USER", "LOGNAME", "USERNAME"]
+                .iter()
+                .find_map(|name| std::env::var(name).ok());
+            let pid = std::process::id();
+            Holder {
+                owner: format!("{}@{host}", user.as_deref().unwrap_or("somebody")),
+                host,
+                boot: system::boot(),
+                namespace: system::namespace(),
+                pid,
+                started: system::started(pid),
+                doing: String::new(),
+            }
+        });
         Self {
-            owner: format!("{}@{host}", user.as_deref().unwrap_or("somebody")),
-            host,
-            boot: system::boot(),
-            namespace: system::namespace(),
-            pid,
-            started: system::started(pid),
             doing: doing.into(),
+            ..HERE.clone()
         }
     }
 

@@ -6,13 +6,13 @@
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::StepSpec;
 use crate::drive::{Drive, Hand};
 use crate::error::{ApplyError, ErrorReport, SagaError, StepError};
 use crate::events::TaskScope;
 use crate::journal::{End, Journal, JournalEvent, Phase, StepEvent, StepRecord, StepState, UndoReason};
 use crate::runner::{Failure, Outcome, StuckStep};
 use crate::step::{Observation, Reversal};
+use crate::{Stage, StepSpec};
 
 impl Drive<'_> {
     /// Undoes what was applied.
@@ -20,7 +20,8 @@ impl Drive<'_> {
         self.settle_open(false).await?;
         for stage in self.plan.stages.iter().rev() {
             try_join_all(stage.steps.iter().map(|spec| self.take_back(spec))).await?;
-            let stuck = self.with_journal(stuck_steps).await;
+            // Of this stage: what was stuck in an earlier stage when a run ended is tried again when its turn comes.
+            let stuck = self.with_journal(|journal| stuck_steps(journal, stage)).await;
             if !stuck.is_empty() {
                 let (reason, failure) = self.why().await;
                 return Ok(Outcome::Stuck {
@@ -153,7 +154,7 @@ impl Drive<'_> {
     }
 }
 
-fn stuck_steps(journal: &Journal) -> Vec<StuckStep> {
+fn stuck_steps(journal: &Journal, stage: &Stage) -> Vec<StuckStep> {
     let stuck = |spec: &StepSpec| {
         let record = journal
             .step(&spec.id)
@@ -165,5 +166,5 @@ fn stuck_steps(journal: &Journal) -> Vec<StuckStep> {
             by_hand,
         })
     };
-    journal.plan().steps().filter_map(stuck).collect()
+    stage.steps.iter().filter_map(stuck).collect()
 }
