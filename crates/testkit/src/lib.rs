@@ -3,11 +3,13 @@
 //! * [`http`]: an in-process HTTP server that a test scripts, and that records what it was asked;
 //! * [`aws`]: an `AwsContext` for a fake or an emulator, with credentials that mean nothing;
 //! * [`emulators`]: MiniStack, LocalStack, PostgreSQL and a registry, shared by every test of a run;
+//! * [`fake_ecs`]: ECS, its load balancer and logs as a script says, for what no emulator does;
 //! * [`snapshot`]: filters that make outputs comparable.
 //!
 //! Invariant: nothing here reaches a real AWS account: every context has an endpoint override.
 
 pub mod aws;
 pub mod emulators;
+pub mod fake_ecs;
 pub mod http;
 pub mod snapshot;
