@@ -271,10 +271,10 @@ fn find(evidence: &Evidence) -> Clue {
     let log = &evidence.log_tail;
     let exit = evidence.failed_container().and_then(|c| c.exit_code);
     // From what is certain to what is guessed: before the start, the end, the health, the log.
-    if let Some(clue) = clues::before_start(reason) {
-        return clue;
-    }
-    if let Some(clue) = clues::out_of_memory(reason, exit, log).or_else(|| clues::cannot_execute(reason, log)) {
+    let certain = clues::cannot_execute(reason, log)
+        .or_else(|| clues::before_start(reason))
+        .or_else(|| clues::out_of_memory(reason, exit, log));
+    if let Some(clue) = certain {
         return clue;
     }
     if let Some(clue) = unhealthy(evidence, reason) {

@@ -191,7 +191,18 @@ fn view(parts: &Parts<'_>) -> Value {
         .map(|c| (c.name().unwrap_or_default().to_owned(), container(c)))
         .collect();
     view.insert("containers".into(), Value::Object(containers));
-    Value::Object(view)
+    sorted(Value::Object(view))
+}
+
+/// The same with every object's names in order: whether `serde_json` keeps them so depends on what else is built.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> = fields.into_iter().map(|(name, v)| (name, sorted(v))).collect();
+            Value::Object(fields.into_iter().collect())
+        }
+        other => other,
+    }
 }
 
 fn container(c: &ecs::ContainerDefinition) -> Value {

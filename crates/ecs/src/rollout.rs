@@ -158,6 +158,8 @@ impl Cluster {
             tell(follow, &state, patience);
             follow.state = state;
             match follow.judge.rule(&follow.state, Instant::now()) {
+                // Asked once for each completion, however long the others take.
+                Ruling::Completed if follow.settled => {}
                 Ruling::Completed => follow.settled = self.confirmed(follow, &mut diagnoses).await?,
                 Ruling::Waiting { look_at_tasks } => {
                     follow.settled = false;

@@ -135,6 +135,14 @@ impl Cluster {
         }
     }
 
+    /// A service's tasks that stopped within the last hour, oldest first.
+    pub async fn stopped_tasks(&self, service: &str) -> Result<Vec<TaskState>, EcsError> {
+        let arns = self.tasks(Some(service), None, ecs::DesiredStatus::Stopped).await?;
+        let mut tasks = self.describe_tasks(&arns).await?;
+        tasks.sort_by_key(|task| task.stopped_ms);
+        Ok(tasks)
+    }
+
     /// These tasks as they are now; those that ECS has forgotten are left out.
     pub async fn describe_tasks(&self, arns: &[String]) -> Result<Vec<TaskState>, EcsError> {
         let mut tasks = Vec::new();

@@ -1,0 +1,376 @@
+//! Diagnoses from stop reasons, log lines and health answers as AWS, Python and Django give them.
+
+use nuages_ecs::{Cause, Evidence, TargetState, TaskState, diagnose};
+use nuages_model::ContainerExit;
+
+const ID: &str = "0123456789abcdef0123456789abcdef";
+
+fn task(stop_code: &str, reason: &str, exit_code: Option<i32>, container_reason: Option<&str>) -> TaskState {
+    TaskState {
+        arn: format!("arn:aws:ecs:eu-west-1:123456789012:task/blog/{ID}"),
+        task_definition: "arn:aws:ecs:eu-west-1:123456789012:task-definition/blog-web:7".into(),
+        status: "STOPPED".into(),
+        started_by: Some("ecs-svc/1234567890123456789".into()),
+        created_ms: Some(1),
+        started_ms: exit_code.map(|_| 2),
+        stopped_ms: Some(3),
+        stop_code: Some(stop_code.into()),
+        stopped_reason: Some(reason.into()),
+        health: None,
+        address: Some("10.0.1.23".into()),
+        containers: vec![ContainerExit {
+            name: "web".into(),
+            exit_code,
+            reason: container_reason.map(str::to_owned),
+        }],
+    }
+}
+
+fn evidence() -> Evidence {
+    Evidence {
+        service: "web".into(),
+        port: Some(8000),
+        health_grace: Some(120),
+        failures: 1,
+        ..Evidence::default()
+    }
+}
+
+fn never_started(reason: &str) -> Evidence {
+    Evidence {
+        task: Some(task("TaskFailedToStart", reason, None, None)),
+        ..evidence()
+    }
+}
+
+fn exited(code: i32, log: &[&str]) -> Evidence {
+    Evidence {
+        task: Some(task(
+            "EssentialContainerExited",
+            "Essential container in task exited",
+            Some(code),
+            None,
+        )),
+        log_tail: log.iter().map(ToString::to_string).collect(),
+        ..evidence()
+    }
+}
+
+const GROUP: &str = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/blog-web/0123456789abcdef";
+
+fn unhealthy(why: &str, log: &[&str]) -> Evidence {
+    let reason = format!("Task failed ELB health checks in (target-group {GROUP})");
+    Evidence {
+        task: Some(task("ServiceSchedulerInitiated", &reason, Some(0), None)),
+        log_tail: log.iter().map(ToString::to_string).collect(),
+        events: vec![format!(
+            "(service web) (task {ID}) (port 8000) is unhealthy in (target-group {GROUP}) due to (reason {why})."
+        )],
+        ..evidence()
+    }
+}
+
+#[track_caller]
+fn check(evidence: &Evidence, cause: Cause, sentence: &str) {
+    let diagnosis = diagnose(evidence);
+    assert_eq!((diagnosis.cause, diagnosis.sentence.as_str()), (cause, sentence));
+    assert!(
+        cause == Cause::Unknown || diagnosis.hint.is_some(),
+        "a cause that is known has a hint"
+    );
+    let stored = serde_json::to_string(&diagnosis).unwrap();
+    assert_eq!(
+        serde_json::from_str::<nuages_ecs::Diagnosis>(&stored).unwrap(),
+        diagnosis
+    );
+}
+
+#[test]
+fn before_the_start() {
+    let registry = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    let image = format!("{registry}/blog@sha256:0f");
+    let cases = [
+        (
+            format!("CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {image}: {image}: not found"),
+            Cause::ImageMissing,
+            "the registry does not have the image",
+        ),
+        (
+            format!("CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref {image}: failed to do request: Head \"https://{registry}/v2/blog/manifests/sha256:0f\": dial tcp 10.0.3.17:443: i/o timeout"),
+            Cause::NoRouteToRegistry,
+            "the task does not reach the registry",
+        ),
+        (
+            format!("CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {image}: pulling from host {registry} failed with status code [manifests sha256:0f]: 403 Forbidden"),
+            Cause::ImageDenied,
+            "the execution role may not pull the image",
+        ),
+        (
+            "CannotPullContainerError: image Manifest does not contain descriptor matching platform 'linux/amd64'".into(),
+            Cause::WrongPlatform,
+            "the image is built for another processor than the task asks for",
+        ),
+        (
+            "ResourceInitializationError: unable to pull secrets or registry auth: The task cannot pull registry auth from Amazon ECR: There is a connection issue between the task and Amazon ECR. Check your task network configuration. RequestError: send request failed caused by: Post \"https://api.ecr.eu-west-1.amazonaws.com/\": dial tcp 52.46.146.144:443: i/o timeout".into(),
+            Cause::NoRouteToServices,
+            "the task does not reach the AWS services that it needs to start",
+        ),
+        (
+            "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve secret from asm: service call has been retried 1 time(s): failed to fetch secret arn:aws:secretsmanager:eu-west-1:123456789012:secret:blog/key-AbCdEf from secrets manager: ResourceNotFoundException: Secrets Manager can't find the specified secret.".into(),
+            Cause::SecretMissing,
+            "the secret `arn:aws:secretsmanager:eu-west-1:123456789012:secret:blog/key-AbCdEf` does not exist, or has no current version",
+        ),
+        (
+            "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve secret from asm: service call has been retried 1 time(s): retrieved secret from Secrets Manager did not contain json key dsn".into(),
+            Cause::SecretKeyMissing,
+            "the secret has no key `dsn`",
+        ),
+        (
+            "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve secret from asm: service call has been retried 1 time(s): failed to fetch secret arn:aws:secretsmanager:eu-west-1:123456789012:secret:blog/key-AbCdEf from secrets manager: AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/blog-execution/0f is not authorized to perform: secretsmanager:GetSecretValue on resource: arn:aws:secretsmanager:eu-west-1:123456789012:secret:blog/key-AbCdEf because no identity-based policy allows the secretsmanager:GetSecretValue action".into(),
+            Cause::SecretDenied,
+            "the execution role may not read a secret, or what encrypts it",
+        ),
+        (
+            "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist. : exit status 1".into(),
+            Cause::LogGroup,
+            "the task cannot write its log",
+        ),
+        (
+            "CannotStartContainerError: ResourceInitializationError: failed to create new container runtime task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"gunicron\": executable file not found in $PATH: unknown".into(),
+            Cause::CommandNotFound,
+            "the image has no program `gunicron`",
+        ),
+    ];
+    for (reason, cause, sentence) in cases {
+        check(&never_started(&reason), cause, sentence);
+    }
+}
+
+#[test]
+fn at_the_start() {
+    check(
+        &exited(1, &["exec /usr/local/bin/gunicorn: exec format error"]),
+        Cause::WrongPlatform,
+        "the image is built for another processor than the task runs on (exec format error)",
+    );
+    check(
+        &exited(
+            3,
+            &[
+                "  File \"<frozen importlib._bootstrap>\", line 1331, in _find_and_load_unlocked",
+                "ModuleNotFoundError: No module named 'blog.wsgi'",
+                "[INFO] Worker exiting (pid: 7)",
+                "[ERROR] Reason: Worker failed to boot.",
+            ],
+        ),
+        Cause::Module,
+        "Python finds no module `blog.wsgi`",
+    );
+    check(
+        &exited(
+            3,
+            &["django.core.exceptions.ImproperlyConfigured: The SECRET_KEY setting must not be empty."],
+        ),
+        Cause::Setting,
+        "Django is not configured: The SECRET_KEY setting must not be empty",
+    );
+    check(
+        &exited(1, &["KeyError: 'DATABASE_URL'"]),
+        Cause::Setting,
+        "the variable `DATABASE_URL` is missing",
+    );
+    check(
+        &exited(1, &["KeyError: 'lower'"]),
+        Cause::ExitedWithError,
+        "the program ended with exit code 1",
+    );
+    check(
+        &exited(
+            1,
+            &[
+                "django.db.utils.OperationalError: connection failed: connection to server at \"10.0.2.5\", port 5432 failed: timeout expired",
+            ],
+        ),
+        Cause::DatabaseUnreachable,
+        "the database does not answer",
+    );
+    check(
+        &exited(
+            1,
+            &[
+                "django.db.utils.OperationalError: connection failed: connection to server at \"10.0.2.5\", port 5432 failed: FATAL:  password authentication failed for user \"blog\"",
+            ],
+        ),
+        Cause::DatabaseRefused,
+        "the database refuses: django.db.utils.OperationalError: connection failed: connection to server at \"10.0.2.5\", port 5432 failed: FATAL:  password authentication failed for user \"blog\"",
+    );
+    check(
+        &exited(1, &["SyntaxError: invalid syntax"]),
+        Cause::Syntax,
+        "Python cannot read the code: SyntaxError: invalid syntax",
+    );
+    check(
+        &exited(0, &["done"]),
+        Cause::ExitedCleanly,
+        "the program ended by itself with exit code 0",
+    );
+    check(
+        &exited(139, &[]),
+        Cause::ExitedWithError,
+        "the program ended with exit code 139 (segmentation fault)",
+    );
+    let killed = Evidence {
+        task: Some(task(
+            "EssentialContainerExited",
+            "Essential container in task exited",
+            Some(137),
+            Some("OutOfMemoryError: Container killed due to memory usage"),
+        )),
+        ..evidence()
+    };
+    check(&killed, Cause::OutOfMemory, "its memory was not enough");
+    check(
+        &exited(
+            3,
+            &[
+                "[CRITICAL] WORKER TIMEOUT (pid:9)",
+                "[ERROR] Worker (pid:9) was sent SIGKILL! Perhaps out of memory?",
+            ],
+        ),
+        Cause::OutOfMemory,
+        "its memory was not enough",
+    );
+}
+
+#[test]
+fn unhealthy_by_an_answer() {
+    let codes = |code: u16| format!("Health checks failed with these codes: [{code}]");
+    check(
+        &unhealthy(
+            &codes(400),
+            &["Invalid HTTP_HOST header: '10.0.1.23:8000'. You may need to add '10.0.1.23' to ALLOWED_HOSTS."],
+        ),
+        Cause::AllowedHosts,
+        "Django answers 400: the health check's host 10.0.1.23:8000 is not in ALLOWED_HOSTS",
+    );
+    check(
+        &unhealthy(&codes(301), &[]),
+        Cause::HealthRedirected,
+        "the health check is redirected (301)",
+    );
+    check(
+        &unhealthy(&codes(404), &[]),
+        Cause::HealthPathMissing,
+        "the health check's page does not exist (404)",
+    );
+    check(
+        &unhealthy(&codes(503), &[]),
+        Cause::HealthStatus,
+        "the health check gets 503",
+    );
+}
+
+#[test]
+fn unhealthy_without_an_answer() {
+    let silent = "Health checks failed";
+    check(
+        &unhealthy(
+            silent,
+            &["[2025-10-09 08:00:00 +0000] [1] [INFO] Listening at: http://127.0.0.1:8000 (1)"],
+        ),
+        Cause::LoopbackOnly,
+        "the program listens on 127.0.0.1 only, where the load balancer cannot reach it",
+    );
+    check(
+        &unhealthy(silent, &["Starting development server at http://127.0.0.1:8000/"]),
+        Cause::LoopbackOnly,
+        "the program listens on 127.0.0.1 only, where the load balancer cannot reach it",
+    );
+    check(
+        &unhealthy(silent, &["[1] [INFO] Listening at: http://0.0.0.0:8080 (1)"]),
+        Cause::WrongPort,
+        "the program listens on port 8080, and the health check asks port 8000",
+    );
+    check(
+        &unhealthy(
+            silent,
+            &["INFO:     Uvicorn running on http://0.0.0.0:9000 (Press CTRL+C to quit)"],
+        ),
+        Cause::WrongPort,
+        "the program listens on port 9000, and the health check asks port 8000",
+    );
+    check(
+        &unhealthy(silent, &["Running migrations:", "  Applying blog.0001_initial..."]),
+        Cause::SlowBoot,
+        "the program did not listen within the grace period of 120 s",
+    );
+    check(
+        &unhealthy(
+            "Request timed out",
+            &["[1] [INFO] Listening at: http://0.0.0.0:8000 (1)"],
+        ),
+        Cause::HealthTimeout,
+        "the program listens, but the health check gets no answer in time",
+    );
+    check(
+        &unhealthy(silent, &["[1] [INFO] Listening at: http://0.0.0.0:8000 (1)"]),
+        Cause::HealthTimeout,
+        "the program listens, but the load balancer cannot connect to it",
+    );
+    let own = task(
+        "ServiceSchedulerInitiated",
+        "Task failed container health checks",
+        Some(0),
+        None,
+    );
+    check(
+        &Evidence {
+            task: Some(own),
+            ..evidence()
+        },
+        Cause::ContainerHealth,
+        "the health check inside the container failed",
+    );
+}
+
+#[test]
+fn nothing_is_guessed() {
+    check(&evidence(), Cause::Unknown, "its tasks do not come up");
+    check(
+        &never_started("Task failed to start"),
+        Cause::Unknown,
+        "ECS says: Task failed to start",
+    );
+    let room = Evidence {
+        events: vec!["(service web) was unable to place a task. Reason: You've reached the limit on the number of vCPUs you can run concurrently.".into()],
+        ..evidence()
+    };
+    check(
+        &room,
+        Cause::Capacity,
+        "the account's limit of Fargate processors is reached",
+    );
+}
+
+#[test]
+fn one_answer_shows_all_that_it_used() {
+    let mut evidence = unhealthy(
+        "Health checks failed with these codes: [400]",
+        &[
+            "[1] [INFO] Listening at: http://0.0.0.0:8000 (1)",
+            "Invalid HTTP_HOST header: '10.0.1.23:8000'. You may need to add '10.0.1.23' to ALLOWED_HOSTS.",
+        ],
+    );
+    evidence.target = Some(TargetState {
+        address: "10.0.1.23".into(),
+        port: 8000,
+        state: "unhealthy".into(),
+        reason: Some("Target.ResponseCodeMismatch".into()),
+        description: Some("Health checks failed with these codes: [400]".into()),
+    });
+    insta::assert_snapshot!(diagnose(&evidence));
+    insta::assert_json_snapshot!(diagnose(&exited(
+        3,
+        &["ModuleNotFoundError: No module named 'blog.wsgi'"]
+    )));
+}
