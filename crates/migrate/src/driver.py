@@ -50,7 +50,7 @@ def say(text):
 
 def redact(text):
     text = re.sub(r"(\w+://[^\s:@/]*):[^\s@]+@", r"\1:[redacted]@", text)
-    values = [v for k, v in os.environ.items() if len(v) >= 6 and SECRET.search(k)]
+    values = [v for k, v in os.environ.items() if SECRET.search(k)]
     try:
         from django.conf import settings
 
@@ -58,7 +58,8 @@ def redact(text):
             values += [str(d["PASSWORD"]) for d in settings.DATABASES.values() if d.get("PASSWORD")]
     except Exception:
         pass
-    for value in sorted(set(values), key=len, reverse=True):
+    # Shorter ones are words that stand anywhere.
+    for value in sorted({v for v in values if len(v) >= 8}, key=len, reverse=True):
         text = text.replace(value, "[redacted]")
     return text
 

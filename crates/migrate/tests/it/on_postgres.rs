@@ -52,13 +52,13 @@ fn slow(
 
 #[tokio::test]
 async fn applies_and_explains_with_the_servers_own_code() {
-    let (postgres, data) = (Postgres::start(), data());
+    let (postgres, data) = (Postgres::start().await, data());
     let runner = postgres.runner(data.path());
     let report = probe(&runner, &run(DJANGO), &Progress::none()).await.unwrap();
     assert_eq!(report.databases["default"].vendor.as_deref(), Some("postgresql"));
     assert_eq!(report.pending().len(), 3);
     let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
-    assert_eq!(postgres.execute("default", tables), ["0"], "a probe makes no table");
+    assert_eq!(postgres.execute(tables), ["0"], "a probe makes no table");
     assert_eq!(
         apply(&runner, &run(DJANGO), &Progress::none())
             .await
@@ -77,7 +77,7 @@ async fn applies_and_explains_with_the_servers_own_code() {
         "and no row is quoted"
     );
     assert_eq!(
-        postgres.execute("default", "SELECT count(*) FROM broken_thing"),
+        postgres.execute("SELECT count(*) FROM broken_thing"),
         ["0"],
         "it was rolled back"
     );
@@ -85,7 +85,7 @@ async fn applies_and_explains_with_the_servers_own_code() {
 
 #[tokio::test]
 async fn a_probes_session_is_read_only() {
-    let (postgres, data) = (Postgres::start(), data());
+    let (postgres, data) = (Postgres::start().await, data());
     let runner = postgres.runner(data.path()).with("APPS", "blog,writer");
     let failed = failure(probe(&runner, &run(DJANGO), &Progress::none()).await.unwrap_err());
     assert_eq!(
@@ -98,7 +98,7 @@ async fn a_probes_session_is_read_only() {
 
 #[tokio::test]
 async fn of_two_runners_one_waits_or_refuses() {
-    let (postgres, data) = (Postgres::start(), data());
+    let (postgres, data) = (Postgres::start().await, data());
     let (_runner, _run, first) = slow(&postgres, &data);
     until("the first migration", || data.path().join("waiting").exists()).await;
 
@@ -124,10 +124,8 @@ async fn of_two_runners_one_waits_or_refuses() {
         let run = run(DJANGO);
         async move { apply(&runner, &run, &progress).await }
     });
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_locks l JOIN%' AND pid <> pg_backend_pid()";
     until("the second runner's wait", || {
-        postgres.execute("default", waiting) != ["0"]
+        postgres.sessions("query LIKE '%pg_locks l JOIN%'") != "0"
     })
     .await;
     std::fs::write(data.path().join("go"), "").unwrap();
@@ -139,16 +137,13 @@ async fn of_two_runners_one_waits_or_refuses() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_killed_runner_leaves_neither_lock_nor_session() {
-    let (postgres, data) = (Postgres::start(), data());
+    let (postgres, data) = (Postgres::start().await, data());
     let (runner, run_, task) = slow(&postgres, &data);
     until("the migration", || data.path().join("waiting").exists()).await;
     signal("-KILL", runner.pid(&run_.key(Verb::Apply).unwrap()));
     assert!(task.await.unwrap().is_err());
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'nuages-migrate:%'";
-    until("the end of the session", || {
-        postgres.execute("default", sessions) == ["0"]
-    })
-    .await;
+    let ended = || postgres.sessions("application_name LIKE 'nuages-migrate:%'") == "0";
+    until("the end of the session", ended).await;
     std::fs::write(data.path().join("go"), "").unwrap();
     let mut again = run(DJANGO);
     again.lock_wait = Duration::ZERO;
@@ -159,31 +154,27 @@ async fn a_killed_runner_leaves_neither_lock_nor_session() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_killed_runners_statement_does_not_go_on_alone() {
-    let (postgres, data) = (Postgres::start(), data());
+    let (postgres, data) = (Postgres::start().await, data());
     let runner = Arc::new(postgres.runner(data.path()).with("APPS", "sleeper"));
     let run = run(DJANGO);
     let task = tokio::spawn({
         let (runner, run) = (runner.clone(), run.clone());
         async move { apply(runner.as_ref(), &run, &Progress::none()).await.map(drop) }
     });
-    let sleeping =
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()";
-    until("the statement", || postgres.execute("default", sleeping) == ["1"]).await;
+    let sleeping = || postgres.sessions("query LIKE '%pg_sleep(600)%'");
+    until("the statement", || sleeping() == "1").await;
     signal("-KILL", runner.pid(&run.key(Verb::Apply).unwrap()));
     assert!(task.await.unwrap().is_err());
-    until("the end of the orphan", || {
-        postgres.execute("default", sleeping) == ["0"]
-    })
-    .await;
+    until("the end of the orphan", || sleeping() == "0").await;
 }
 
 #[tokio::test]
 async fn a_busy_table_is_not_waited_for_without_end() {
-    let (postgres, data) = (Postgres::start(), data());
+    let (postgres, data) = (Postgres::start().await, data());
     apply(&postgres.runner(data.path()), &run(DJANGO), &Progress::none())
         .await
         .unwrap();
-    let holder = postgres.session_holding("LOCK TABLE blog_post IN ACCESS SHARE MODE");
+    let holder = postgres.session("LOCK TABLE blog_post IN ACCESS SHARE MODE");
     let runner = postgres.runner(data.path()).with("APPS", "blog,locker");
     let mut hasty = run(DJANGO);
     hasty.lock_timeout = Duration::from_millis(100);
@@ -207,7 +198,7 @@ async fn a_busy_table_is_not_waited_for_without_end() {
 
 #[tokio::test]
 async fn a_lost_lock_stops_before_the_next_migration() {
-    let (postgres, data) = (Postgres::start(), data());
+    let (postgres, data) = (Postgres::start().await, data());
     let runner = postgres.runner(data.path()).with("APPS", "closer");
     let failed = failure(apply(&runner, &run(DJANGO), &Progress::none()).await.unwrap_err());
     assert_eq!(failed.driver.as_ref().unwrap().kind, "lock-lost", "{}", failed.cause);
@@ -219,7 +210,7 @@ async fn a_lost_lock_stops_before_the_next_migration() {
 
 #[tokio::test]
 async fn an_unreachable_database_is_named_as_such() {
-    let (postgres, data) = (Postgres::start(), data());
+    let (postgres, data) = (Postgres::start().await, data());
     let runner = postgres.runner(data.path()).with("PGPASSWORD", "a-wrong-password");
     let failed = failure(apply(&runner, &run(DJANGO), &Progress::none()).await.unwrap_err());
     assert_eq!(failed.driver.as_ref().unwrap().kind, "connect", "{failed:?}");

@@ -1,5 +1,6 @@
 # The settings of the migration runner's tests: each test chooses its apps and databases by environment.
 import os
+from urllib.parse import urlsplit
 
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "only-for-tests-only-for-tests-only-for-tests-1234")
 INSTALLED_APPS = os.environ.get("APPS", "blog").split(",")
@@ -9,14 +10,15 @@ USE_TZ = True
 
 
 def database(name):
-    if "PGHOST" in os.environ:
+    if "POSTGRES_SERVER" in os.environ:
+        server = urlsplit(os.environ["POSTGRES_SERVER"])
         return {
             "ENGINE": "django.db.backends.postgresql",
-            "NAME": name,
-            "HOST": os.environ["PGHOST"],
-            "PORT": os.environ["PGPORT"],
-            "USER": os.environ["PGUSER"],
-            "PASSWORD": os.environ.get("PGPASSWORD", ""),
+            "NAME": os.environ["POSTGRES_PREFIX"] + name,
+            "HOST": server.hostname,
+            "PORT": server.port,
+            "USER": server.username,
+            "PASSWORD": os.environ.get("PGPASSWORD", server.password),
         }
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(os.environ["DATA"], name + ".sqlite3")}
 
