@@ -3,13 +3,18 @@
 //! * [`http`]: an in-process HTTP server that a test scripts, and that records what it was asked;
 //! * [`aws`]: an `AwsContext` for a fake or an emulator, with credentials that mean nothing;
 //! * [`emulators`]: MiniStack, LocalStack, PostgreSQL and a registry, shared by every test of a run;
+//! * [`fake_cloudformation`]: change sets, stacks and events in every state;
 //! * [`fake_ecs`]: ECS, its load balancer and logs as a script says, for what no emulator does;
+//! * [`fake_registry`] and [`fake_ecr`]: a registry, and Amazon's, in the test's own process;
 //! * [`snapshot`]: filters that make outputs comparable.
 //!
 //! Invariant: nothing here reaches a real AWS account: every context has an endpoint override.
 
 pub mod aws;
 pub mod emulators;
+pub mod fake_cloudformation;
 pub mod fake_ecs;
+pub mod fake_ecr;
+pub mod fake_registry;
 pub mod http;
 pub mod snapshot;
