@@ -92,9 +92,10 @@ impl Quirks {
     pub fn load_balancer_url(&self, dns_name: &str, https: bool) -> Result<Url, url::ParseError> {
         match self.ministack() {
             Some(endpoint) => {
-                // MiniStack's data plane listens at its own port and tells load balancers by the Host header. Its DNS
-                // names are `NAME-ID.REGION.elb.amazonaws.com`-like; browsers resolve `*.localhost` to loopback.
-                let first = dns_name.split('.').next().unwrap_or(dns_name);
+                // MiniStack's data plane listens at its own port and tells load balancers by the Host header:
+                // `NAME.alb.localhost`, which browsers resolve to loopback. DNS names are `NAME-ID.REGION.elb.…`.
+                let label = dns_name.split('.').next().unwrap_or(dns_name);
+                let first = label.rsplit_once('-').map_or(label, |(name, _)| name);
                 let port = endpoint.port_or_known_default().unwrap_or(4566);
                 Url::parse(&format!("http://{first}.alb.localhost:{port}/"))
             }
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(quirks.emulator_kind(), Some(EmulatorKind::MiniStack));
         assert_eq!(quirks.registry_host("123456789012.dkr.ecr.eu-west-1.amazonaws.com"), "localhost:4600");
         assert_eq!(
-            quirks.load_balancer_url("blog-local.alb.localhost", false).unwrap().as_str(),
+            quirks.load_balancer_url("blog-local-p8qa54cw.eu-west-1.elb.amazonaws.com", false).unwrap().as_str(),
             "http://blog-local.alb.localhost:4600/"
         );
     }

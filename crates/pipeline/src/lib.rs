@@ -1,1 +1,54 @@
-//! Maps a nuages.toml to the adapters and joins them into one deployment.
+//! From a `nuages.toml` to a healthy release, and back: what joins the adapters into one deployment.
+//!
+//! [`Session`] is a project's environment, connected and proven. On it stand the verbs: [`deploy`], [`plan`],
+//! [`verify`], [`check`], [`rollback`], [`resume`], [`abort`], [`status`], [`infra`]. A deployment's writes to what
+//! serves are steps of a saga ([`steps`]); what comes before (secrets, stack, build, checks, push) is content-addressed
+//! and leaves the serving release alone.
+//!
+//! Invariant: the plan that is shown is the plan that is stored and run; nothing that serves is touched by anything else.
+//!
+//! ```no_run
+//! use nuages_pipeline::{DeployOptions, OpenOptions, Session, Ui, deploy};
+//!
+//! # async fn example() -> Result<(), nuages_pipeline::PipelineError> {
+//! let project = nuages_config::Project::find(std::path::Path::new("."))?;
+//! let ui = Ui::silent();
+//! let session = Session::open(&project, &OpenOptions::new("local".parse().expect("a name")), &ui).await?;
+//! let deployed = deploy(&session, &DeployOptions::default(), &ui).await?;
+//! println!("{:?}", deployed.url);
+//! # Ok(())
+//! # }
+//! ```
+
+mod build;
+mod checks;
+mod deploy;
+mod doctor;
+mod error;
+mod fingerprint;
+mod infra;
+mod layout;
+mod live;
+mod preflight;
+mod probe;
+mod resume;
+mod rollback;
+mod secrets;
+mod session;
+mod stack;
+mod status;
+pub mod steps;
+mod ui;
+
+pub use build::{BuiltImage, PushedImage, build, push};
+pub use checks::{CheckOptions, check};
+pub use deploy::{DeployOptions, Deployed, Planned, deploy, plan};
+pub use doctor::{DoctorFinding, doctor};
+pub use error::{Ending, PipelineError, ReportedError};
+pub use infra::{infra_bootstrap, infra_cost, infra_down, infra_drift, infra_plan, infra_up};
+pub use preflight::verify;
+pub use resume::{abort, resume};
+pub use rollback::{RollbackOptions, rollback};
+pub use session::{LocalEndpoint, OpenOptions, Session, TOOL_VERSION};
+pub use status::{EnvironmentStatus, LogsOptions, logs, status};
+pub use ui::Ui;

@@ -1,0 +1,221 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nuages_model::EnvName;
+
+/// Deploys Django to AWS in one command, and back again in one.
+#[derive(Debug, Parser)]
+#[command(name = "nuages", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The project's folder; the nearest nuages.toml upward without it
+    #[arg(long, global = true, env = "NUAGES_PROJECT", value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+    /// Where releases, journals and the lease are kept; PROJECT/.nuages without it
+    #[arg(long, global = true, env = "NUAGES_STORE", value_name = "PATH")]
+    pub(crate) store: Option<PathBuf>,
+    /// One JSON object a line on stdout, for machines
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Problems and results alone
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub(crate) color: When,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Which environment.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Env {
+    /// The environment, as in [environments.NAME]
+    #[arg(long, short, env = "NUAGES_ENV", value_name = "NAME")]
+    pub(crate) env: EnvName,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Looks at a Django project and writes its nuages.toml
+    Init {
+        /// The folder with manage.py
+        dir: Option<PathBuf>,
+    },
+    /// The whole way: environment, build, checks, push, migrations, rollout, smoke test, record
+    Deploy {
+        #[command(flatten)]
+        env: Env,
+        /// Deploys without the project's checks; the reason is recorded
+        #[arg(long, value_name = "REASON")]
+        skip_checks: Option<String>,
+        /// Runs checks again that passed for the same image
+        #[arg(long)]
+        again: bool,
+        /// Deploys although nothing changed
+        #[arg(long)]
+        force: bool,
+        /// Allows the stack to destroy this resource although it holds data, by logical id
+        #[arg(long, value_name = "RESOURCE")]
+        allow_destroy: Vec<String>,
+    },
+    /// What deploy would do; leaves and pushes nothing; exit code 2 where there are changes
+    Plan {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// The preflight alone: every finding at once, with the identity that proved it
+    Verify {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// The project's own gates alone, in the image that would be deployed
+    Check {
+        #[command(flatten)]
+        env: Env,
+        /// Runs checks again that passed for the same image
+        #[arg(long)]
+        again: bool,
+    },
+    /// Goes back to the last healthy release
+    Rollback {
+        #[command(flatten)]
+        env: Env,
+        /// The release to go back to, such as v7
+        #[arg(long, value_name = "RELEASE")]
+        to: Option<String>,
+        /// Goes back although migrations lie between: older code, newer schema
+        #[arg(long)]
+        code_only: bool,
+    },
+    /// Finishes an interrupted deployment, from its stored plan
+    Resume {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// Undoes an interrupted deployment
+    Abort {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// Lists the releases of an environment
+    Releases {
+        #[command(flatten)]
+        env: Env,
+        /// Also those of environments that are gone
+        #[arg(long)]
+        all: bool,
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+    },
+    /// What serves now
+    Status {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// A service's log
+    Logs {
+        #[command(flatten)]
+        env: Env,
+        /// The service; the web service without it
+        service: Option<String>,
+        /// Goes on as lines come
+        #[arg(long, short)]
+        follow: bool,
+        /// Since how long ago, such as 10m or 2h
+        #[arg(long, default_value = "1h", value_name = "TIME")]
+        since: String,
+        /// The lines of one-off tasks instead: migrations and probes
+        #[arg(long)]
+        one_off: bool,
+        /// Only lines that match this CloudWatch filter pattern
+        #[arg(long, value_name = "PATTERN")]
+        filter: Option<String>,
+    },
+    /// Builds the image, and nothing else
+    Build {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// Builds the image and pushes it
+    Push {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// The environment's stack
+    Infra {
+        #[command(subcommand)]
+        verb: InfraVerb,
+    },
+    /// What is missing on this machine and in this account
+    Doctor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InfraVerb {
+    /// What up would change; exit code 2 where there are changes
+    Plan {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// Makes or changes the stack
+    Up {
+        #[command(flatten)]
+        env: Env,
+        /// Allows the stack to destroy this resource although it holds data, by logical id
+        #[arg(long, value_name = "RESOURCE")]
+        allow_destroy: Vec<String>,
+    },
+    /// Deletes the environment; what holds data is kept, and named
+    Down {
+        #[command(flatten)]
+        env: Env,
+        /// Answers the question
+        #[arg(long)]
+        yes: bool,
+    },
+    /// What differs between the stack and what is there
+    Drift {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// What the environment costs a month, estimated
+    Cost {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// Prints the policies that an account needs before CI can deploy to it
+    Bootstrap {
+        #[command(flatten)]
+        env: Env,
+        /// The GitHub repository that may deploy, OWNER/NAME
+        #[arg(long, value_name = "REPOSITORY")]
+        repository: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,27 @@
+//! Asking before something is destroyed.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use nuages_pipeline::PipelineError;
+
+/// Whether the person agrees. Without a terminal only `--yes` does.
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, PipelineError> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(PipelineError::Arguments {
+            what: format!("there is nobody to ask: {question}"),
+            hint: Some("add --yes".into()),
+        });
+    }
+    let mut err = std::io::stderr().lock();
+    let asked = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
+    asked.map_err(|e| PipelineError::machine("ask", e))?;
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| PipelineError::machine("read the answer", e))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,49 @@
+//! The one gate to stdout and stderr for what is not an event.
+//!
+//! Invariant: a reader that closed its pipe ends nothing.
+
+use std::io::Write as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// A line of data.
+pub(crate) fn say(line: &str) {
+    // A closed pipe: nobody wants to know.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// A line of everything else.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// An object a line.
+pub(crate) fn object<T: Serialize>(value: &T) {
+    match serde_json::to_string(value) {
+        Ok(line) => say(&line),
+        Err(error) => complain(&format!("error: failed to write a line of JSON: {error}")),
+    }
+}
+
+/// A table without lines, as wide as the terminal at the most.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(head);
+    let width = console::Term::stdout()
+        .size_checked()
+        .map_or(120, |(_, columns)| columns);
+    table.set_width(width.max(60));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for line in table.lines() {
+        say(line.trim_end());
+    }
+}

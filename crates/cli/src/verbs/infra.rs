@@ -1,0 +1,138 @@
+//! `nuages infra`.
+
+use nuages_model::EnvName;
+use nuages_pipeline::{Ending, PipelineError};
+use nuages_saga::MessageLevel;
+use serde_json::json;
+
+use crate::app::App;
+use crate::args::InfraVerb;
+use crate::{ask, screen};
+
+pub(crate) async fn run(app: &App, verb: InfraVerb) -> Result<Ending, PipelineError> {
+    match verb {
+        InfraVerb::Plan { env } => plan(app, &env.env).await,
+        InfraVerb::Up { env, allow_destroy } => {
+            let session = app.open(&env.env).await?;
+            nuages_pipeline::infra_up(&session, &allow_destroy.into_iter().collect(), &app.ui).await?;
+            Ok(Ending::Done)
+        }
+        InfraVerb::Down { env, yes } => down(app, &env.env, yes).await,
+        InfraVerb::Drift { env } => drift(app, &env.env).await,
+        InfraVerb::Cost { env } => cost(app, &env.env).await,
+        InfraVerb::Bootstrap { env, repository } => bootstrap(app, &env.env, repository.as_deref()).await,
+    }
+}
+
+async fn plan(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
+    let session = app.open(env).await?;
+    let plan = nuages_pipeline::infra_plan(&session, &app.ui).await?;
+    for change in &plan.changes {
+        if app.json() {
+            screen::object(&json!({"v": 1, "change": change.to_string()}));
+        } else {
+            screen::say(&change.to_string());
+        }
+    }
+    Ok(if plan.none { Ending::Done } else { Ending::Changes })
+}
+
+async fn down(app: &App, env: &EnvName, yes: bool) -> Result<Ending, PipelineError> {
+    let project = app.project()?;
+    // Settings first: nobody should agree to take down what is not there.
+    let config = project.environment(env)?;
+    let what = if config.emulator.is_some() {
+        "with its database"
+    } else {
+        "; snapshots and secrets are kept"
+    };
+    if !ask::confirm(
+        &format!("Take down the environment {env} of {} {what}?", config.app.name),
+        yes,
+    )? {
+        app.ui.events.message(MessageLevel::Info, "nothing was done", None);
+        return Ok(Ending::Done);
+    }
+    let down = nuages_pipeline::infra_down(&project, &app.options(env), &app.ui).await?;
+    for kept in &down.retained {
+        if app.json() {
+            screen::object(&json!({"v": 1, "kept": kept.what, "remove_with": kept.command}));
+        } else {
+            screen::say(&format!("kept: {}; remove it with: {}", kept.what, kept.command));
+        }
+    }
+    let text = if down.existed {
+        format!("{env} is down")
+    } else {
+        format!("there was no {env} to take down")
+    };
+    app.ui.events.message(MessageLevel::Info, text, None);
+    Ok(Ending::Done)
+}
+
+async fn drift(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
+    let session = app.look(env).await?;
+    let drift = nuages_pipeline::infra_drift(&session, &app.ui).await?;
+    for resource in &drift {
+        if app.json() {
+            screen::object(resource);
+            continue;
+        }
+        let state = if resource.deleted { "is gone" } else { "differs" };
+        screen::say(&format!("{} ({}) {state}", resource.logical_id, resource.resource_type));
+        for difference in &resource.differences {
+            let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+            screen::say(&format!(
+                "  {}: {} → {}",
+                difference.path,
+                show(&difference.expected),
+                show(&difference.actual)
+            ));
+        }
+    }
+    Ok(if drift.is_empty() {
+        Ending::Done
+    } else {
+        Ending::Changes
+    })
+}
+
+async fn cost(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
+    let session = app.open(env).await?;
+    let estimate = nuages_pipeline::infra_cost(&session)?;
+    if app.json() {
+        screen::object(&estimate);
+        return Ok(Ending::Done);
+    }
+    let rows = estimate.lines.iter().map(|line| {
+        let monthly = line
+            .monthly
+            .map_or_else(|| "not in the table".to_owned(), |monthly| monthly.to_string());
+        [line.what.clone(), line.basis.clone(), monthly]
+    });
+    screen::table(["WHAT", "COUNTED AS", "A MONTH"], rows);
+    screen::say(&format!(
+        "total {} a month ({}, list prices of {})",
+        estimate.total, estimate.region, estimate.prices_of
+    ));
+    for assumption in &estimate.assumptions {
+        screen::say(&format!("  {assumption}"));
+    }
+    Ok(Ending::Done)
+}
+
+async fn bootstrap(app: &App, env: &EnvName, repository: Option<&str>) -> Result<Ending, PipelineError> {
+    let session = app.open(env).await?;
+    for document in nuages_pipeline::infra_bootstrap(&session, repository) {
+        let value =
+            serde_json::to_value(&document.document).map_err(|e| PipelineError::machine("print a policy", e))?;
+        if app.json() {
+            screen::object(&json!({"v": 1, "name": document.name, "purpose": document.purpose, "document": value}));
+            continue;
+        }
+        screen::say(&format!("# {}: {}", document.name, document.purpose));
+        screen::say(&serde_json::to_string_pretty(&value).unwrap_or_default());
+        screen::say("");
+    }
+    Ok(Ending::Done)
+}

@@ -1,0 +1,52 @@
+//! `nuages releases`.
+
+use nuages_model::EnvName;
+use nuages_pipeline::{Ending, PipelineError};
+use nuages_releases::Release;
+
+use crate::app::App;
+use crate::screen;
+
+pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Result<Ending, PipelineError> {
+    let session = app.look(env).await?;
+    let releases = if all {
+        session.store.releases_of_all_worlds(limit).await?
+    } else {
+        session.store.releases(limit).await?
+    };
+    let serving = session.store.serving().await?.map(|release| release.id);
+    if app.json() {
+        for release in &releases {
+            screen::object(release);
+        }
+        return Ok(Ending::Done);
+    }
+    if releases.is_empty() {
+        screen::complain(&format!("nothing was deployed to {env} yet"));
+        return Ok(Ending::Done);
+    }
+    let row = |release: &Release| {
+        let mark = if Some(release.id) == serving { "→ " } else { "  " };
+        [
+            format!("{mark}{}", release.number),
+            release.outcome.to_string() + if release.archived { ", archived" } else { "" },
+            release.created.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            release.created_by.clone(),
+            commit(release),
+            release.image_digest.short().to_owned(),
+        ]
+    };
+    screen::table(
+        ["  RELEASE", "OUTCOME", "MADE", "BY", "COMMIT", "IMAGE"],
+        releases.iter().map(row),
+    );
+    Ok(Ending::Done)
+}
+
+/// The commit, as people say it: seven digits, with a mark where the tree differed.
+pub(crate) fn commit(release: &Release) -> String {
+    release.git.as_ref().map_or_else(String::new, |git| {
+        let short: String = git.commit.chars().take(7).collect();
+        if git.dirty { format!("{short}+") } else { short }
+    })
+}

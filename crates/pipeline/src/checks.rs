@@ -1,0 +1,288 @@
+//! `[checks]`: the project's own gates, each in a container of the image that would be deployed.
+//!
+//! Invariant: what passed once for the same image, command and environment is not run again; what was left out is
+//! recorded with its reason.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use nuages_config::{Check, Config, Provider, SecretSource};
+use nuages_image::{Engine, RunSpec, Sandbox, SandboxSpec};
+use nuages_model::{Digest, Sha256};
+use nuages_releases::{CheckOutcome, CheckRecord, EnvironmentStore};
+use nuages_saga::TaskScope;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::build::BuiltImage;
+use crate::error::PipelineError;
+use crate::ui::Ui;
+
+/// How checks are run.
+#[derive(Debug, Clone, Default)]
+pub struct CheckOptions {
+    /// Leaves them out, for this reason.
+    pub skip: Option<String>,
+    /// Runs them although they passed before.
+    pub again: bool,
+}
+
+/// What the store remembers of a check.
+const REMEMBERED: &str = "check";
+
+/// Where a test runner's report is looked for, and where it is told to write it.
+const REPORT: &str = "/tmp/nuages-report.xml";
+
+/// Runs the checks of the environment against these images, and answers what the release records.
+pub async fn check(
+    config: &Config,
+    store: &EnvironmentStore,
+    engine: &Engine,
+    image: &BuiltImage,
+    options: &CheckOptions,
+    ui: &Ui,
+) -> Result<Vec<CheckRecord>, PipelineError> {
+    if config.checks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let task = ui.events.task("checks", "Check");
+    if let Some(reason) = &options.skip {
+        task.skipped(reason.clone());
+        let left_out = |name: &String| CheckRecord {
+            name: name.clone(),
+            outcome: CheckOutcome::Skipped { reason: reason.clone() },
+        };
+        return Ok(config.checks.keys().map(left_out).collect());
+    }
+    let stop = ui.stop_token();
+    let result = run_all(config, store, engine, image, options, &task, &stop).await;
+    match result {
+        Ok((records, ran)) => {
+            let passed = records.len();
+            if ran == 0 {
+                task.unchanged(format!("{passed} passed before, for the same image"));
+            } else {
+                task.done(format!("{passed} passed"));
+            }
+            Ok(records)
+        }
+        Err(error) => {
+            task.failed_with(error.report());
+            Err(error)
+        }
+    }
+}
+
+async fn run_all(
+    config: &Config,
+    store: &EnvironmentStore,
+    engine: &Engine,
+    image: &BuiltImage,
+    options: &CheckOptions,
+    task: &TaskScope,
+    cancel: &CancellationToken,
+) -> Result<(Vec<CheckRecord>, usize), PipelineError> {
+    let postgres = config
+        .database
+        .as_ref()
+        .map(|database| format!("postgres:{}-alpine", database.major()));
+    let mut records = BTreeMap::new();
+    let mut open = Vec::new();
+    for (name, check) in &config.checks {
+        let id = image.stage(check.target.as_deref());
+        let key = inputs(config, check, id, postgres.as_deref());
+        let remembered: Option<u64> = if options.again {
+            None
+        } else {
+            store.store().recall(REMEMBERED, key.as_str()).await?
+        };
+        match remembered {
+            Some(millis) => {
+                records.insert(name.clone(), CheckOutcome::Passed { millis, cached: true });
+            }
+            None => open.push((name, check, id, key)),
+        }
+    }
+    let ran = open.len();
+    if ran > 0 {
+        let spec = SandboxSpec {
+            postgres,
+            labels: BTreeMap::new(),
+        };
+        let sandbox = Sandbox::start(engine, spec, &task.progress(), cancel).await?;
+        // One after the other: on a laptop's cores two test suites at once end later than two in a row.
+        let mut failed: Vec<(String, Vec<String>)> = Vec::new();
+        let mut broken = None;
+        for (name, check, id, key) in open {
+            match run_one(config, &sandbox, name, check, id, task, cancel).await {
+                Ok(Ok(millis)) => {
+                    store.store().remember(REMEMBERED, key.as_str(), &millis).await?;
+                    records.insert(name.clone(), CheckOutcome::Passed { millis, cached: false });
+                }
+                Ok(Err(tail)) => failed.push((name.clone(), tail)),
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+        }
+        sandbox.close().await?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        if let Some((_, tail)) = failed.first().cloned() {
+            return Err(PipelineError::Checks {
+                failed: failed.into_iter().map(|(name, _)| name).collect(),
+                tail,
+            });
+        }
+    }
+    Ok((
+        records
+            .into_iter()
+            .map(|(name, outcome)| CheckRecord { name, outcome })
+            .collect(),
+        ran,
+    ))
+}
+
+async fn run_one(
+    config: &Config,
+    sandbox: &Sandbox,
+    name: &str,
+    check: &Check,
+    image: &Digest,
+    parent: &TaskScope,
+    cancel: &CancellationToken,
+) -> Result<Result<u64, Vec<String>>, PipelineError> {
+    let task = parent.child(format!("check/{name}"), name.to_owned());
+    let began = Instant::now();
+    let spec = RunSpec {
+        image: image.as_str().to_owned(),
+        command: with_report(&check.command),
+        entrypoint: Some(Vec::new()),
+        env: environment(config, sandbox.new_database().await?.as_deref()),
+        collect: vec![REPORT.to_owned()],
+        timeout: Some(check.timeout),
+        source: name.to_owned(),
+        ..RunSpec::default()
+    };
+    let outcome = match sandbox.run(spec, &task.progress(), cancel).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            task.failed(&error);
+            return Err(error.into());
+        }
+    };
+    if let Some(report) = outcome.files.get(REPORT) {
+        keep_report(config, name, report)?;
+    }
+    if outcome.passed() {
+        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        task.done(outcome.tail.last().cloned().unwrap_or_default());
+        return Ok(Ok(millis));
+    }
+    let why = if outcome.out_of_memory {
+        format!("`{}` was killed for want of memory", check.command.join(" "))
+    } else {
+        format!(
+            "`{}` ended with exit code {}",
+            check.command.join(" "),
+            outcome.exit_code
+        )
+    };
+    let report = nuages_saga::ErrorReport {
+        message: why,
+        causes: Vec::new(),
+        hint: None,
+    };
+    task.failed_with(report);
+    Ok(Err(outcome.tail))
+}
+
+/// pytest is asked for a JUnit report unless the command asks for one itself.
+fn with_report(command: &[String]) -> Vec<String> {
+    let mut command = command.to_vec();
+    let program = command.first().map(|p| p.rsplit('/').next().unwrap_or(p).to_owned());
+    let module = command.windows(2).any(|pair| pair[0] == "-m" && pair[1] == "pytest");
+    let is_pytest = program.as_deref() == Some("pytest") || module;
+    if is_pytest && !command.iter().any(|word| word.starts_with("--junit")) {
+        command.push(format!("--junitxml={REPORT}"));
+    }
+    command
+}
+
+fn keep_report(config: &Config, name: &str, report: &[u8]) -> Result<(), PipelineError> {
+    let folder: PathBuf = config.project_dir.join(".nuages").join("reports");
+    let file = folder.join(format!("{name}.xml"));
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&file, report))
+        .map_err(|source| PipelineError::machine(format!("keep the report {}", file.display()), source))
+}
+
+/// What the check's container sees: the configured variables, a throw-away database, and throw-away values where the
+/// release would get generated ones. Nobody's real secret enters a check.
+fn environment(config: &Config, database_url: Option<&str>) -> BTreeMap<String, String> {
+    let mut env = config.variables.clone();
+    env.insert("NUAGES_CHECK".into(), "1".into());
+    if config.insecure_http {
+        env.entry("NUAGES_INSECURE_HTTP".into()).or_insert_with(|| "1".into());
+    }
+    for (variable, source) in &config.secrets {
+        match source {
+            SecretSource::Generate { generate } => {
+                let seed = Digest::of(format!("check {variable}").as_bytes());
+                let length = usize::try_from(*generate).unwrap_or(64);
+                env.insert(variable.clone(), seed.hex().chars().cycle().take(length).collect());
+            }
+            SecretSource::From {
+                from: Provider::Database,
+            } => {
+                if let Some(url) = database_url {
+                    env.insert(variable.clone(), url.to_owned());
+                }
+            }
+            SecretSource::Secret { .. } | SecretSource::Parameter { .. } => {}
+        }
+    }
+    env
+}
+
+/// All that decides a check's result: an equal key means that it need not run again.
+fn inputs(config: &Config, check: &Check, image: &Digest, postgres: Option<&str>) -> Digest {
+    let mut hash = Sha256::new();
+    let what = serde_json::json!({
+        "image": image.as_str(),
+        "command": check.command,
+        "env": environment(config, None),
+        "postgres": postgres,
+    });
+    hash.update(what.to_string().as_bytes());
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn pytest_leaves_a_report() {
+        assert_eq!(
+            with_report(&words("pytest -q")),
+            words(&format!("pytest -q --junitxml={REPORT}"))
+        );
+        assert!(
+            with_report(&words("python -m pytest"))
+                .last()
+                .unwrap()
+                .starts_with("--junitxml=")
+        );
+        for own in ["ruff check .", "pytest --junitxml=x.xml", "python manage.py test"] {
+            assert_eq!(with_report(&words(own)), words(own));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Finishing or undoing what an earlier process left.
+//!
+//! Invariant: the steps come from the stored plan; `nuages.toml` says only which environment it is and how to reach it.
+
+use std::sync::Arc;
+
+use nuages_infra::StackState;
+use nuages_releases::WorldChange;
+use nuages_saga::{JournalStore as _, LeaseGuard, MessageLevel, Runner, SagaError, Summary};
+
+use crate::deploy::{conclude, end};
+use crate::error::PipelineError;
+use crate::session::{Session, TOOL_VERSION};
+use crate::steps::Tools;
+use crate::ui::Ui;
+use crate::{stack, steps};
+
+#[derive(Clone, Copy)]
+enum Way {
+    Forward,
+    Back,
+}
+
+/// Finishes an interrupted run: forward, or back where its undo has begun. Answers what was run, none where there was
+/// nothing to finish.
+pub async fn resume(session: &Session, ui: &Ui) -> Result<Option<Summary>, PipelineError> {
+    finish(session, Way::Forward, ui).await
+}
+
+/// Undoes an interrupted run.
+pub async fn abort(session: &Session, ui: &Ui) -> Result<Option<Summary>, PipelineError> {
+    finish(session, Way::Back, ui).await
+}
+
+async fn finish(session: &Session, way: Way, ui: &Ui) -> Result<Option<Summary>, PipelineError> {
+    let doing = match way {
+        Way::Forward => "resume",
+        Way::Back => "abort",
+    };
+    let lease = session.lease(doing).await?;
+    let finished = finish_in(session, way, &lease, ui).await;
+    lease.release().await;
+    finished
+}
+
+async fn finish_in(session: &Session, way: Way, lease: &LeaseGuard, ui: &Ui) -> Result<Option<Summary>, PipelineError> {
+    // What is on record may describe an environment that is gone: an emulator that lost its state.
+    if let Some(world) = stack::stack(session)
+        .describe()
+        .await?
+        .filter(StackState::stands)
+        .and_then(|s| s.world)
+        && let WorldChange::Changed { .. } = session.store.enter_world(lease.fence(), world).await?
+    {
+        let text = "the environment is not the one that the interrupted run was in; its records were archived";
+        ui.events.message(MessageLevel::Warning, text, None);
+    }
+    let Some(open) = session.store.unfinished().await.map_err(SagaError::from)? else {
+        return Ok(None);
+    };
+    let tools = Tools {
+        aws: session.aws.clone(),
+        store: session.store.clone(),
+        fence: Some(lease.fence()),
+    };
+    let runner = Runner::new(steps::registry(tools), Arc::new(session.store.clone()), TOOL_VERSION);
+    let (id, title) = match way {
+        Way::Forward => ("resume", format!("Resume {} {}", open.operation, open.deployment)),
+        Way::Back => ("abort", format!("Undo {} {}", open.operation, open.deployment)),
+    };
+    let scope = ui.events.task(id, title);
+    let report = match way {
+        Way::Forward => runner.resume(open.deployment, lease, &scope, &ui.cancel).await,
+        Way::Back => runner.abort(open.deployment, lease, &scope, &ui.cancel).await,
+    };
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => {
+            let error = PipelineError::from(error);
+            scope.failed_with(error.report());
+            return Err(error);
+        }
+    };
+    end(scope, &report.outcome);
+    match (way, &report.outcome) {
+        // An abort that restored did what it was asked for.
+        (Way::Back, nuages_saga::Outcome::Restored { .. }) => Ok(Some(open)),
+        _ => {
+            let operation = format!("the interrupted {}", open.operation);
+            conclude(&report, &operation, &session.config)?;
+            Ok(Some(open))
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Rollback: the last release recorded as healthy serves again.
+//!
+//! Invariant: what runs afterwards is what was recorded, revision by revision: nothing is built, pushed or guessed.
+
+use std::sync::Arc;
+
+use nuages_ecs::{Cluster, PreviousService};
+use nuages_releases::{Release, ReleaseRef};
+use nuages_saga::{JournalStore as _, LeaseGuard, Plan, Runner, SagaError, StepSpec, output};
+use serde_json::json;
+use url::Url;
+
+use crate::deploy::{self, Deployed, conclude, schema_changes, service_steps, smoke_step, wait_step};
+use crate::error::PipelineError;
+use crate::infra::Ground;
+use crate::layout::rollout_limit;
+use crate::session::{Session, TOOL_VERSION};
+use crate::steps::{ReturnParams, ServiceParams, Tools, kind};
+use crate::ui::Ui;
+use crate::{stack, steps};
+
+/// How a rollback is made.
+#[derive(Debug, Clone, Default)]
+pub struct RollbackOptions {
+    /// The release to go back to; the last healthy one before what serves, without it.
+    pub to: Option<String>,
+    /// Goes back although migrations lie between: the older code gets the newer schema.
+    pub code_only: bool,
+}
+
+/// Goes back to an earlier release.
+pub async fn rollback(session: &Session, options: &RollbackOptions, ui: &Ui) -> Result<Deployed, PipelineError> {
+    let lease = session.lease("rollback").await?;
+    let result = rollback_in(session, options, &lease, ui).await;
+    lease.release().await;
+    result
+}
+
+async fn rollback_in(
+    session: &Session,
+    options: &RollbackOptions,
+    lease: &LeaseGuard,
+    ui: &Ui,
+) -> Result<Deployed, PipelineError> {
+    let env = &session.config.env.name;
+    let stack = stack::stack(session);
+    let outputs = match stack.describe().await?.filter(nuages_infra::StackState::stands) {
+        Some(state) => state.outputs()?,
+        None => {
+            return Err(PipelineError::refused(
+                format!("the environment `{env}` has no stack: there is nothing to roll back"),
+                format!("nuages deploy --env {env}"),
+            ));
+        }
+    };
+    session.store.enter_world(lease.fence(), outputs.world).await?;
+    if let Some(open) = session.store.unfinished().await.map_err(SagaError::from)? {
+        return Err(SagaError::Unfinished(open.deployment).into());
+    }
+    let Some(serving) = session.store.serving().await? else {
+        return Err(PipelineError::refused(
+            "no release serves: there is nothing to roll back",
+            format!("nuages deploy --env {env}"),
+        ));
+    };
+    let target = target(session, options, &serving).await?;
+    let changes = schema_changes(&target, &serving);
+    if !changes.is_empty() && !options.code_only {
+        return Err(PipelineError::refused(
+            format!(
+                "migrations lie between {} and {} ({}): the older code would meet a newer schema",
+                target.number,
+                serving.number,
+                changes.join(", ")
+            ),
+            format!(
+                "if {} works with that schema, `nuages rollback --env {env} --to {} --code-only`; else deploy a mended version",
+                target.number, target.number
+            ),
+        ));
+    }
+
+    let url = stack::public_url(session, &outputs)?;
+    let ground = Ground {
+        outputs,
+        secrets: nuages_secrets::Resolved::default(),
+        database_moved: false,
+    };
+    let plan = make_plan(session, &ground, &serving, &target, url.as_ref()).await?;
+    let tools = Tools {
+        aws: session.aws.clone(),
+        store: session.store.clone(),
+        fence: Some(lease.fence()),
+    };
+    let runner = Runner::new(steps::registry(tools), Arc::new(session.store.clone()), TOOL_VERSION);
+    let planning = ui.events.task(
+        "plan",
+        format!("Plan the return from {} to {}", serving.number, target.number),
+    );
+    let plan = match runner.plan(plan, &planning).await {
+        Ok(plan) => plan,
+        Err(error) => {
+            planning.failed_with(nuages_saga::ErrorReport::of(&error));
+            return Err(error.into());
+        }
+    };
+    planning.done(deploy::diff_lines(&plan).join("; "));
+    let scope = ui.events.task("roll-back", format!("Roll back to {}", target.number));
+    let report = deploy::run(&runner, &plan, lease, scope, ui).await?;
+    conclude(&report, "the rollback", &session.config)?;
+    let release = session
+        .store
+        .release(ReleaseRef::Id(target.id))
+        .await?
+        .unwrap_or(target);
+    Ok(Deployed {
+        release,
+        url,
+        changed: true,
+    })
+}
+
+async fn target(session: &Session, options: &RollbackOptions, serving: &Release) -> Result<Release, PipelineError> {
+    let env = &session.config.env.name;
+    let list = format!("`nuages releases --env {env}` lists them");
+    let found = match &options.to {
+        None => session.store.rollback_target().await?.ok_or_else(|| {
+            PipelineError::refused(
+                format!("there is no healthy release before {}", serving.number),
+                list.clone(),
+            )
+        })?,
+        Some(text) => {
+            let which: ReleaseRef =
+                text.parse()
+                    .map_err(|e: nuages_releases::ReleaseNumberError| PipelineError::Arguments {
+                        what: e.to_string(),
+                        hint: Some(list.clone()),
+                    })?;
+            session
+                .store
+                .release(which)
+                .await?
+                .ok_or_else(|| PipelineError::refused(format!("there is no release `{text}`"), list.clone()))?
+        }
+    };
+    if found.archived {
+        return Err(PipelineError::refused(
+            format!("{} was made in an environment that is gone", found.number),
+            list,
+        ));
+    }
+    if found.id == serving.id {
+        return Err(PipelineError::refused(format!("{} serves already", found.number), list));
+    }
+    if found.outcome == nuages_releases::ReleaseOutcome::Failed {
+        return Err(PipelineError::refused(
+            format!("{} never was healthy", found.number),
+            list,
+        ));
+    }
+    Ok(found)
+}
+
+async fn make_plan(
+    session: &Session,
+    ground: &Ground,
+    serving: &Release,
+    target: &Release,
+    url: Option<&Url>,
+) -> Result<Plan, PipelineError> {
+    let config = &session.config;
+    let cluster_name = ground.outputs.cluster.clone();
+    let cluster = Cluster::new(&session.aws, &cluster_name);
+    let layout = deploy::layout(session, ground, target.image_reference.clone())?;
+    let limit = rollout_limit(config).as_secs();
+    let (mut services, mut waits) = (Vec::new(), Vec::new());
+    for (name, arn) in &target.task_definitions {
+        let state = cluster.observe(name.as_str()).await?;
+        let Some(live) = PreviousService::of(&state) else {
+            return Err(PipelineError::refused(
+                format!("{} had a service `{name}`, which does not run any more", target.number),
+                format!("deploy a version that has it: nuages deploy --env {}", config.env.name),
+            ));
+        };
+        let (service, rollout) = service_steps(&layout, name, &cluster_name, limit)?;
+        let mut spec = service.spec.clone();
+        // The count and the network stay as they are: they belong to the environment, not to the code.
+        spec.settings = live.settings;
+        spec.settings.task_definition = arn.to_string();
+        let update = step(&format!("service/{name}"))?;
+        let title = format!("Return {name} to {}", target.number);
+        let params = value(&ServiceParams { spec, ..service })?;
+        services.push(StepSpec::new(update.clone(), kind::SERVICE, 1, title, params));
+        let mut wait = value(&rollout)?;
+        wait["deployment_id"] = output(&update, "/deployment_id");
+        wait["task_definition"] = json!(arn.as_str());
+        waits.push(wait);
+    }
+    let back = value(&ReturnParams {
+        from: serving.id,
+        to: target.id,
+    })?;
+    Ok(Plan::new(
+        "rollback",
+        config.app.name.clone(),
+        config.env.name.clone(),
+        TOOL_VERSION,
+    )
+    .release(target.id)
+    .world(ground.outputs.world)
+    .config_hash(config.fingerprint().to_string())
+    .stage("Update", services)
+    .stage("Wait", [wait_step(&cluster_name, waits, limit)?])
+    .stage("Smoke test", smoke_step(config, ground, url)?)
+    .stage(
+        "Record",
+        [StepSpec::new(
+            step("record")?,
+            kind::RETURN,
+            1,
+            "Record the rollback",
+            back,
+        )],
+    ))
+}
+
+fn step(text: &str) -> Result<nuages_saga::StepId, PipelineError> {
+    text.parse().map_err(|e| PipelineError::machine("name a step", e))
+}
+
+fn value<T: serde::Serialize>(params: &T) -> Result<serde_json::Value, PipelineError> {
+    serde_json::to_value(params).map_err(|e| PipelineError::machine("write a step's parameters", e))
+}

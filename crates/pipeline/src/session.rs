@@ -1,0 +1,242 @@
+//! A project's environment, connected: who we are, where the records are, and the emulator where it is one.
+//!
+//! Invariant: a [`Session`] exists only where the account was proven to be the configured one and the store will do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nuages_aws::{AwsContext, AwsSettings, EmulatorKind};
+use nuages_config::{Config, Project};
+use nuages_emulator::images::{self, ImageSet, Source};
+use nuages_emulator::local::{Found, LocalEmulator, LocalSettings, LocalStatus, Running};
+use nuages_model::{AccountId, EnvName, Secret};
+use nuages_releases::{Circumstances, EnvironmentKey, EnvironmentStore, Store, Suitability};
+use nuages_saga::{Events, Holder, LeaseGuard, LeaseTiming, MessageLevel};
+
+use crate::error::PipelineError;
+use crate::ui::Ui;
+
+/// The version of this build, as plans record it.
+pub const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Which environment, and where its records are.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// The environment.
+    pub env: EnvName,
+    /// A store that the person named.
+    pub store: Option<PathBuf>,
+    /// Whether a CI system runs this.
+    pub ci: bool,
+    /// Whether a local emulator that is not there is started.
+    pub start_emulator: bool,
+}
+
+impl OpenOptions {
+    /// This environment, with its store in the project's folder.
+    pub fn new(env: EnvName) -> Self {
+        Self {
+            env,
+            store: None,
+            ci: false,
+            start_emulator: true,
+        }
+    }
+}
+
+/// A connected environment.
+#[derive(Debug)]
+pub struct Session {
+    /// The settings of the environment.
+    pub config: Config,
+    /// The proven connection.
+    pub aws: AwsContext,
+    /// The environment's records.
+    pub store: EnvironmentStore,
+    /// The local emulator, where nuages runs one.
+    pub emulator: Option<LocalEndpoint>,
+}
+
+/// A local emulator, as a session reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalEndpoint {
+    /// Such as `http://127.0.0.1:4566`.
+    pub url: String,
+    /// The account it answers for.
+    pub account: String,
+}
+
+impl Session {
+    /// Connects to an environment: reads the settings, starts or finds the local emulator, proves the identity, opens
+    /// the store.
+    pub async fn open(project: &Project, options: &OpenOptions, ui: &Ui) -> Result<Self, PipelineError> {
+        let config = project.environment(&options.env)?;
+        let emulator = match (&config.emulator, std::env::var_os("AWS_ENDPOINT_URL")) {
+            (Some(_), None) if options.start_emulator => Some(start_emulator(&config, ui).await?),
+            (Some(_), None) => find_emulator(&config).await?,
+            _ => None,
+        };
+        let settings = aws_settings(&config, emulator.as_ref())?;
+        let aws = AwsContext::connect(&settings).await?;
+        let store = open_store(&config, &aws, options, &ui.events).await?;
+        Ok(Self {
+            config,
+            aws,
+            store,
+            emulator,
+        })
+    }
+
+    /// Takes the environment's lease.
+    pub(crate) async fn lease(&self, doing: &str) -> Result<LeaseGuard, PipelineError> {
+        let store = Arc::new(self.store.clone());
+        Ok(LeaseGuard::acquire(store, Holder::here(doing), LeaseTiming::default()).await?)
+    }
+
+    /// `APP-ENV`.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.config.app.name, self.config.env.name)
+    }
+}
+
+fn emulator_kind(config: &Config) -> Option<EmulatorKind> {
+    config
+        .emulator
+        .as_ref()
+        .and_then(|emulator| emulator.as_str().parse().ok())
+}
+
+fn aws_settings(config: &Config, running: Option<&LocalEndpoint>) -> Result<AwsSettings, PipelineError> {
+    let mut settings = AwsSettings {
+        region: Some(config.region.clone()),
+        expected_account: config.account.clone(),
+        emulator: emulator_kind(config),
+        ..AwsSettings::default()
+    };
+    if let Some(running) = running {
+        let url = running.url.parse();
+        settings.endpoint_url = Some(url.map_err(|e| PipelineError::machine("read the emulator's address", e))?);
+        // An emulator takes any credentials; these are its own word for the account's root.
+        settings.static_credentials = Some(("test".into(), Secret::new("test".into())));
+        let account: Result<AccountId, _> = running.account.parse();
+        settings.expected_account =
+            Some(account.map_err(|e| PipelineError::machine("read the emulator's account", e))?);
+    } else if config.emulator.is_some() && std::env::var_os("AWS_ACCESS_KEY_ID").is_none() {
+        settings.static_credentials = Some(("test".into(), Secret::new("test".into())));
+    }
+    Ok(settings)
+}
+
+fn local_settings(config: &Config) -> Result<LocalSettings, PipelineError> {
+    let mut settings = LocalSettings::new(config.app.name.as_str(), &config.project_dir)?;
+    if let Some(account) = &config.account {
+        account.as_str().clone_into(&mut settings.account);
+    }
+    config.region.as_str().clone_into(&mut settings.region);
+    Ok(settings)
+}
+
+async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, PipelineError> {
+    let engine = nuages_emulator::Engine::connect().await?;
+    let task = ui.events.task("emulator", "Local emulator");
+    let started: Result<Running, PipelineError> = async {
+        images::ensure(&engine, &ImageSet::Local, Source::Auto, &task.progress()).await?;
+        Ok(LocalEmulator::ensure(&engine, &local_settings(config)?, &task.progress()).await?)
+    }
+    .await;
+    match started {
+        Ok(running) => {
+            let what = format!("MiniStack {} at {}", running.version, running.endpoint);
+            match &running.found {
+                Found::Reused => task.unchanged(what),
+                Found::Fresh => task.done(format!("{what}, started")),
+                Found::Restarted { why } => {
+                    task.message(
+                        MessageLevel::Info,
+                        format!("the local emulator was started again: {why}"),
+                        None,
+                    );
+                    task.done(format!("{what}, started again with its state"));
+                }
+                Found::Lost { why } => {
+                    let text = format!("the local environment was lost and is built again: {why}");
+                    task.message(MessageLevel::Warning, text, None);
+                    task.done(format!("{what}, started empty"));
+                }
+            }
+            Ok(LocalEndpoint {
+                url: running.endpoint,
+                account: running.account,
+            })
+        }
+        Err(error) => {
+            task.failed_with(error.report());
+            Err(error)
+        }
+    }
+}
+
+async fn find_emulator(config: &Config) -> Result<Option<LocalEndpoint>, PipelineError> {
+    let engine = nuages_emulator::Engine::connect().await?;
+    let settings = local_settings(config)?;
+    match LocalEmulator::status(&engine, &settings).await? {
+        LocalStatus::Running { endpoint, .. } => Ok(Some(LocalEndpoint {
+            url: endpoint,
+            account: settings.account,
+        })),
+        LocalStatus::Absent | LocalStatus::Stopped => Err(PipelineError::refused(
+            "the local environment is not running",
+            format!("nuages deploy --env {}", config.env.name),
+        )),
+    }
+}
+
+/// Removes the local emulator and all that is its own.
+pub(crate) async fn remove_emulator(config: &Config, ui: &Ui) -> Result<(), PipelineError> {
+    let engine = nuages_emulator::Engine::connect().await?;
+    let task = ui.events.task("emulator", "Remove the local emulator");
+    match LocalEmulator::down(&engine, &local_settings(config)?, &task.progress()).await {
+        Ok(removed) => {
+            task.done(format!(
+                "{} containers, {} networks, {} volumes",
+                removed.containers.len(),
+                removed.networks.len(),
+                removed.volumes.len()
+            ));
+            Ok(())
+        }
+        Err(error) => {
+            task.failed(&error);
+            Err(error.into())
+        }
+    }
+}
+
+async fn open_store(
+    config: &Config,
+    aws: &AwsContext,
+    options: &OpenOptions,
+    events: &Events,
+) -> Result<EnvironmentStore, PipelineError> {
+    let circumstances = Circumstances {
+        real_account: !aws.quirks().is_emulator(),
+        ci: options.ci,
+        named: options.store.is_some(),
+    };
+    let judged = circumstances.judge();
+    if let (Suitability::Refused, Some(why), Some(hint)) = (judged, judged.sentence(), judged.hint()) {
+        return Err(PipelineError::StoreRefused { why, hint });
+    }
+    if let Some(sentence) = judged.sentence() {
+        events.message(MessageLevel::Warning, sentence, judged.hint().map(str::to_owned));
+    }
+    let path = nuages_releases::location(&config.project_dir, options.store.as_deref());
+    let store = Store::open(&path).await?;
+    let key = EnvironmentKey {
+        account: aws.identity().account.clone(),
+        region: aws.region().clone(),
+        app: config.app.name.clone(),
+        env: config.env.name.clone(),
+    };
+    Ok(store.environment(key).await?)
+}

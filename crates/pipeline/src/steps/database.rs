@@ -1,0 +1,150 @@
+//! `django.migrate`: applies the pending migrations in a one-off task with the release's image.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nuages_ecs::{Cluster, EcsTaskRunner, LogTarget, Placement};
+use nuages_migrate::{AppliedSet, Manage, MigrateError, MigrationRun, Verb};
+use nuages_model::ReleaseId;
+use nuages_saga::{ApplyError, Reversal, StepContext, StepError, TypedCheck, TypedObservation, TypedStep};
+use serde::{Deserialize, Serialize};
+
+use super::Tools;
+
+/// Parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MigrateParams {
+    pub(crate) cluster: String,
+    pub(crate) task_definition: String,
+    pub(crate) container: String,
+    pub(crate) placement: Placement,
+    pub(crate) log: LogTarget,
+    pub(crate) release: ReleaseId,
+    pub(crate) databases: Vec<String>,
+    pub(crate) lock_timeout_ms: u64,
+    /// What was pending when the plan was made, `alias app.name`, for people.
+    pub(crate) pending: Vec<String>,
+}
+
+/// What it gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MigrateOutput {
+    /// What is applied now.
+    pub(crate) applied: AppliedSet,
+    /// What this run applied, in order.
+    pub(crate) ran: Vec<String>,
+}
+
+pub(crate) struct Migrate(pub(crate) Arc<Tools>, pub(crate) MigrateParams);
+
+/// A migration may rewrite a large table.
+const LIMIT: Duration = Duration::from_hours(6);
+
+impl MigrateParams {
+    pub(crate) fn runner(&self, tools: &Tools) -> EcsTaskRunner {
+        let cluster = Cluster::new(&tools.aws, &self.cluster);
+        EcsTaskRunner::new(cluster, &self.task_definition, &self.container, self.placement.clone())
+            .with_log(self.log.clone())
+            .with_timeout(LIMIT)
+    }
+
+    pub(crate) fn run(&self, attempt: u32) -> MigrationRun {
+        let mut run = MigrationRun::new(self.release);
+        run.attempt = attempt.max(1);
+        run.databases.clone_from(&self.databases);
+        run.manage = Manage::default();
+        run.lock_timeout = Duration::from_millis(self.lock_timeout_ms);
+        run
+    }
+}
+
+/// A migration's error as a step's.
+pub(crate) fn step_error(error: MigrateError) -> StepError {
+    let hint = error.hint();
+    let tail: Vec<String> = error
+        .outcome()
+        .map(|outcome| last(&outcome.log_tail))
+        .unwrap_or_default();
+    let mut step = StepError::new(error);
+    if !tail.is_empty() {
+        step = step.context(format!("the migration's last lines:\n  {}", tail.join("\n  ")));
+    }
+    match hint {
+        Some(hint) => step.with_hint(hint),
+        None => step,
+    }
+}
+
+fn last(lines: &[String]) -> Vec<String> {
+    const LINES: usize = 15;
+    lines[lines.len().saturating_sub(LINES)..].to_vec()
+}
+
+#[async_trait]
+impl TypedStep for Migrate {
+    type Before = Vec<String>;
+    type After = MigrateOutput;
+
+    async fn check(&self, _: &StepContext) -> Result<TypedCheck<Self::Before, MigrateOutput>, StepError> {
+        // Asking the database takes a task. The probe before the plan was one, and the run itself computes its plan
+        // again under the migrations' lock.
+        let diff = self
+            .1
+            .pending
+            .iter()
+            .map(|name| format!("+ migration {name}"))
+            .collect();
+        Ok(TypedCheck::Change {
+            before: self.1.pending.clone(),
+            diff,
+        })
+    }
+
+    async fn apply(&self, cx: &StepContext, _: Self::Before) -> Result<MigrateOutput, ApplyError> {
+        let run = self.1.run(cx.attempt());
+        let report = nuages_migrate::apply(&self.1.runner(&self.0), &run, cx.progress()).await;
+        let report = report.map_err(|error| ApplyError::unknown(step_error(error)))?;
+        let ran = report
+            .ran()
+            .into_iter()
+            .map(|(alias, name)| format!("{alias} {name}"))
+            .collect();
+        Ok(MigrateOutput {
+            applied: report.applied_set(),
+            ran,
+        })
+    }
+
+    /// A task of this attempt, running or ended, is attached to: a second one is never started.
+    async fn observe(&self, cx: &StepContext, _: Self::Before) -> Result<TypedObservation<MigrateOutput>, StepError> {
+        let run = self.1.run(cx.attempt());
+        let found = nuages_migrate::find(&self.1.runner(&self.0), &run, Verb::Apply)
+            .await
+            .map_err(step_error)?;
+        Ok(match found {
+            Some(_) => TypedObservation::Running,
+            None => TypedObservation::NotDone,
+        })
+    }
+
+    async fn attach(&self, cx: &StepContext, before: Self::Before) -> Result<MigrateOutput, ApplyError> {
+        self.apply(cx, before).await
+    }
+
+    async fn undo(&self, _: &StepContext, _: Self::Before, _: Option<MigrateOutput>) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn reversal(&self) -> Reversal {
+        Reversal::ForwardOnly
+    }
+
+    fn by_hand(&self, _: Self::Before, _: Option<MigrateOutput>) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn deadline(&self) -> Duration {
+        LIMIT + Duration::from_mins(5)
+    }
+}

@@ -1,0 +1,177 @@
+//! `ecs.service`: a service as the release wants it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nuages_ecs::{Cluster, LogTarget, Patience, PreviousService, RolloutOutcome, ServiceChange, ServiceSpec, Watched};
+use nuages_saga::{ApplyError, Reversal, StepContext, StepError, TypedCheck, TypedObservation, TypedStep};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::{Tools, ecs_apply, ecs_error, stop_token};
+
+/// Parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceParams {
+    pub(crate) cluster: String,
+    pub(crate) spec: ServiceSpec,
+    /// The container that serves.
+    pub(crate) container: String,
+    /// Where it writes.
+    pub(crate) log: LogTarget,
+    /// How long a return to the old state may take.
+    pub(crate) limit_seconds: u64,
+}
+
+pub(crate) struct Service(pub(crate) Arc<Tools>, pub(crate) ServiceParams);
+
+/// A service that still drains from an earlier deletion is waited for.
+const DRAIN: Duration = Duration::from_mins(10);
+
+impl Service {
+    fn cluster(&self) -> Cluster {
+        Cluster::new(&self.0.aws, &self.1.cluster)
+    }
+}
+
+#[async_trait]
+impl TypedStep for Service {
+    type Before = Option<PreviousService>;
+    type After = ServiceChange;
+
+    async fn check(&self, _: &StepContext) -> Result<TypedCheck<Self::Before, ServiceChange>, StepError> {
+        let spec = &self.1.spec;
+        let state = self.cluster().observe(&spec.name).await.map_err(ecs_error)?;
+        let before = PreviousService::of(&state);
+        let Some(previous) = &before else {
+            let diff = vec![format!("+ service {} with {} tasks", spec.name, spec.settings.desired)];
+            return Ok(TypedCheck::Change { before, diff });
+        };
+        let changes = previous.settings.changes_to(&spec.settings);
+        Ok(match (&previous.deployment_id, changes.is_empty()) {
+            (Some(deployment), true) => TypedCheck::Satisfied(ServiceChange {
+                service: spec.name.clone(),
+                applied: nuages_ecs::Applied::Unchanged,
+                deployment_id: deployment.clone(),
+                task_definition: spec.settings.task_definition.clone(),
+                desired: spec.settings.desired,
+                previous: before,
+            }),
+            _ => TypedCheck::Change {
+                diff: changes
+                    .iter()
+                    .map(|change| format!("~ {}: {change}", spec.name))
+                    .collect(),
+                before,
+            },
+        })
+    }
+
+    async fn apply(&self, cx: &StepContext, _: Self::Before) -> Result<ServiceChange, ApplyError> {
+        let (cancel, _guard) = stop_token(cx);
+        let patience = Patience {
+            timeout: DRAIN,
+            cancel: &cancel,
+            progress: cx.progress(),
+        };
+        self.cluster()
+            .apply(&self.1.spec, &cx.token(), patience)
+            .await
+            .map_err(ecs_apply)
+    }
+
+    async fn observe(
+        &self,
+        _: &StepContext,
+        before: Self::Before,
+    ) -> Result<TypedObservation<ServiceChange>, StepError> {
+        let spec = &self.1.spec;
+        let state = self.cluster().observe(&spec.name).await.map_err(ecs_error)?;
+        let now = PreviousService::of(&state);
+        let reached = now
+            .as_ref()
+            .is_some_and(|now| now.settings.changes_to(&spec.settings).is_empty());
+        if let (true, Some(primary)) = (reached, state.primary()) {
+            return Ok(TypedObservation::Done(ServiceChange {
+                service: spec.name.clone(),
+                applied: if before.is_some() {
+                    nuages_ecs::Applied::Updated
+                } else {
+                    nuages_ecs::Applied::Created
+                },
+                deployment_id: primary.id.clone(),
+                task_definition: primary.task_definition.clone(),
+                desired: spec.settings.desired,
+                previous: before,
+            }));
+        }
+        let untouched = match (&before, &now) {
+            (None, None) => true,
+            (Some(before), Some(now)) => before.settings.changes_to(&now.settings).is_empty(),
+            _ => false,
+        };
+        Ok(if untouched {
+            TypedObservation::NotDone
+        } else {
+            TypedObservation::Indeterminate {
+                why: format!("the service `{}` is neither as it was nor as it was to be", spec.name),
+            }
+        })
+    }
+
+    async fn undo(&self, cx: &StepContext, before: Self::Before, _: Option<ServiceChange>) -> Result<(), StepError> {
+        let cluster = self.cluster();
+        // An undo is not cut short: it ends with the old release serving, or it is stuck and says so.
+        let cancel = CancellationToken::new();
+        let patience = Patience {
+            timeout: Duration::from_secs(self.1.limit_seconds),
+            cancel: &cancel,
+            progress: cx.progress(),
+        };
+        let name = &self.1.spec.name;
+        let restored = cluster
+            .restore(name, before.as_ref(), patience)
+            .await
+            .map_err(ecs_error)?;
+        let (Some(deployment), Some(before)) = (restored.deployment_id(), &before) else {
+            return Ok(());
+        };
+        let watched = Watched {
+            service: name.clone(),
+            deployment_id: deployment.to_owned(),
+            task_definition: before.settings.task_definition.clone(),
+            log: Some(self.1.log.clone()),
+            container: self.1.container.clone(),
+        };
+        match cluster.follow(&[watched], patience).await.map_err(ecs_error)? {
+            RolloutOutcome::Healthy { .. } => Ok(()),
+            other => Err(super::rollout::failure(&other)),
+        }
+    }
+
+    fn reversal(&self) -> Reversal {
+        Reversal::Undo
+    }
+
+    fn by_hand(&self, before: Self::Before, _: Option<ServiceChange>) -> Vec<String> {
+        let (cluster, service) = (&self.1.cluster, &self.1.spec.name);
+        match before {
+            Some(before) => vec![
+                format!(
+                    "aws ecs update-service --cluster '{cluster}' --service '{service}' --task-definition '{}' \
+                     --desired-count {}",
+                    before.settings.task_definition, before.settings.desired
+                ),
+                format!("aws ecs wait services-stable --cluster '{cluster}' --services '{service}'"),
+            ],
+            None => vec![format!(
+                "aws ecs delete-service --force --cluster '{cluster}' --service '{service}'"
+            )],
+        }
+    }
+
+    fn deadline(&self) -> Duration {
+        DRAIN + Duration::from_secs(self.1.limit_seconds)
+    }
+}
