@@ -166,7 +166,7 @@ impl EnvironmentStore {
             .write("record the release", move |tx, now| {
                 journal::require(tx, id, fence)?;
                 row::put(tx, id, now, &draft)?;
-                get(tx, id, ReleaseRef::Id(draft.id))
+                written(tx, id, ReleaseRef::Id(draft.id))
             })
             .await
     }
@@ -180,7 +180,7 @@ impl EnvironmentStore {
                 journal::require(tx, id, fence)?;
                 row::put(tx, id, now, &draft)?;
                 serve(tx, id, Some(draft.id))?;
-                get(tx, id, ReleaseRef::Id(draft.id))
+                written(tx, id, ReleaseRef::Id(draft.id))
             })
             .await
     }
@@ -263,15 +263,15 @@ impl EnvironmentStore {
 
     /// The releases of this world, the latest first.
     pub async fn releases(&self, limit: usize) -> Result<Vec<Release>, ReleasesError> {
-        self.list(limit, false).await
+        self.page(limit, false).await
     }
 
     /// The releases of all worlds, the latest first.
     pub async fn releases_of_all_worlds(&self, limit: usize) -> Result<Vec<Release>, ReleasesError> {
-        self.list(limit, true).await
+        self.page(limit, true).await
     }
 
-    async fn list(&self, limit: usize, archived: bool) -> Result<Vec<Release>, ReleasesError> {
+    async fn page(&self, limit: usize, archived: bool) -> Result<Vec<Release>, ReleasesError> {
         let (id, limit) = (self.id, i64::try_from(limit).unwrap_or(i64::MAX));
         self.store
             .read("list the releases", move |connection| {
@@ -316,7 +316,7 @@ fn find(connection: &Connection, environment: i64, which: ReleaseRef) -> Result<
     Ok(found.pop())
 }
 
-fn get(connection: &Connection, environment: i64, which: ReleaseRef) -> Result<Release, Trouble> {
+fn written(connection: &Connection, environment: i64, which: ReleaseRef) -> Result<Release, Trouble> {
     // It was written in this very transaction.
     find(connection, environment, which)?.ok_or_else(|| rusqlite::Error::QueryReturnedNoRows.into())
 }

@@ -75,9 +75,13 @@ fn lease(connection: &Connection, environment: i64) -> Result<Option<Lease>, Tro
     }))
 }
 
+fn next(tx: &Transaction<'_>, deployment: DeploymentId) -> Result<u64, Trouble> {
+    let sql = "SELECT coalesce(max(position) + 1, 0) FROM entries WHERE deployment = ?1";
+    Ok(unsigned(tx.query_row(sql, [deployment.to_string()], |row| row.get(0))?))
+}
+
 fn insert(tx: &Transaction<'_>, deployment: DeploymentId, entry: &Entry) -> Result<(), Trouble> {
-    let next = "SELECT coalesce(max(position) + 1, 0) FROM entries WHERE deployment = ?1";
-    let expected = unsigned(tx.query_row(next, [deployment.to_string()], |row| row.get(0))?);
+    let expected = next(tx, deployment)?;
     if entry.position != expected {
         return Err(refused(StoreError::Position {
             expected,
@@ -149,6 +153,21 @@ impl JournalStore for EnvironmentStore {
         let world = plan.plan()?.world.map(|world| world.to_string());
         let created = self.store.write("store the plan", move |tx, now| {
             renew(tx, environment, fence, now, ttl)?;
+            if tx
+                .query_row(
+                    "SELECT 1 FROM deployments WHERE id = ?1",
+                    [plan.deployment.to_string()],
+                    |_| Ok(()),
+                )
+                .optional()?
+                == Some(())
+            {
+                let expected = next(tx, plan.deployment)?;
+                return Err(refused(StoreError::Position {
+                    expected,
+                    offered: first.position,
+                }));
+            }
             tx.execute(
                 "INSERT INTO deployments (id, environment, world, plan) VALUES (?1, ?2, ?3, ?4)",
                 (plan.deployment.to_string(), environment, world, &plan.text),

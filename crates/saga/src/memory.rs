@@ -66,6 +66,11 @@ fn later(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 impl State {
+    fn require(&self, fence: Fence) -> Result<(), StoreError> {
+        let current = self.lease.as_ref().is_some_and(|lease| lease.fence == fence);
+        if current { Ok(()) } else { Err(StoreError::LeaseLost) }
+    }
+
     fn renew(&mut self, fence: Fence, now: Timestamp, ttl: Duration) -> Result<(), StoreError> {
         let lease = self
             .lease
@@ -83,7 +88,7 @@ impl JournalStore for MemoryStore {
     async fn create(&self, fence: Fence, ttl: Duration, plan: &StoredPlan, first: &Entry) -> Result<(), StoreError> {
         let now = self.now();
         let mut state = self.state();
-        state.renew(fence, now, ttl)?;
+        state.require(fence)?;
         if first.position != 0 || state.deployments.contains_key(&plan.deployment) {
             let expected = state
                 .deployments
@@ -97,7 +102,7 @@ impl JournalStore for MemoryStore {
         state
             .deployments
             .insert(plan.deployment, (plan.clone(), vec![first.clone()]));
-        Ok(())
+        state.renew(fence, now, ttl)
     }
 
     async fn append(
@@ -109,7 +114,7 @@ impl JournalStore for MemoryStore {
     ) -> Result<(), StoreError> {
         let now = self.now();
         let mut state = self.state();
-        state.renew(fence, now, ttl)?;
+        state.require(fence)?;
         let (_, entries) = state
             .deployments
             .get_mut(&deployment)
@@ -122,7 +127,7 @@ impl JournalStore for MemoryStore {
             });
         }
         entries.push(entry.clone());
-        Ok(())
+        state.renew(fence, now, ttl)
     }
 
     async fn load(&self, deployment: DeploymentId) -> Result<Option<(StoredPlan, Vec<Entry>)>, StoreError> {
