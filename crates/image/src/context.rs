@@ -142,7 +142,7 @@ pub struct Context {
     entries: Vec<Entry>,
     dockerfile: PathBuf,
     dockerfile_text: Vec<u8>,
-    dockerfile_in_context: Option<String>,
+    own_dockerfile: Option<String>,
 }
 
 impl Context {
@@ -185,7 +185,7 @@ impl Context {
             progress
                 .warning("`.git` is part of the build, so every commit makes another image; list it in .dockerignore");
         }
-        let dockerfile_in_context = dockerfile.strip_prefix(root).ok().and_then(|relative| {
+        let own_dockerfile = dockerfile.strip_prefix(root).ok().and_then(|relative| {
             let listed = entries
                 .iter()
                 .any(|e| e.path == relative && matches!(e.kind, EntryKind::File { .. }));
@@ -199,7 +199,7 @@ impl Context {
             entries,
             dockerfile,
             dockerfile_text,
-            dockerfile_in_context,
+            own_dockerfile,
         })
     }
 
@@ -226,7 +226,7 @@ impl Context {
     /// The Dockerfile's path within the stream: its own, or one of ours where `.dockerignore` leaves it out or it stands
     /// outside.
     pub fn dockerfile_name(&self) -> &str {
-        self.dockerfile_in_context.as_deref().unwrap_or(FOREIGN_DOCKERFILE)
+        self.own_dockerfile.as_deref().unwrap_or(FOREIGN_DOCKERFILE)
     }
 
     /// The length of all files.
@@ -319,7 +319,7 @@ impl Context {
             }
         }
         let sent = || ImageError::file("send", &self.root);
-        if self.dockerfile_in_context.is_none() {
+        if self.own_dockerfile.is_none() {
             let mut header = tar::Header::new_gnu();
             header.set_mtime(MTIME);
             header.set_mode(0o644);

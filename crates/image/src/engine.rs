@@ -17,7 +17,7 @@ use crate::{ImageError, error::engine_error};
 const OLDEST_API: (usize, usize) = (1, 41);
 
 /// A build, an export and a test run may be silent for as long as they like; their callers have limits of their own.
-const LONG: Duration = Duration::from_secs(6 * 60 * 60);
+const LONG: Duration = Duration::from_hours(6);
 
 /// Why there is no usable Docker engine.
 #[derive(Debug, thiserror::Error)]
@@ -303,14 +303,12 @@ fn context_host() -> Option<String> {
         Some(folder) => PathBuf::from(folder),
         None => std::env::home_dir()?.join(".docker"),
     };
-    let name = match std::env::var("DOCKER_CONTEXT").ok().filter(|name| !name.is_empty()) {
-        Some(name) => name,
-        None => {
-            let config: serde_json::Value =
-                serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()?;
-            config.get("currentContext")?.as_str()?.to_owned()
-        }
-    };
+    let named = std::env::var("DOCKER_CONTEXT").ok().filter(|name| !name.is_empty());
+    let name = named.or_else(|| {
+        let config = std::fs::read(folder.join("config.json")).ok()?;
+        let config: serde_json::Value = serde_json::from_slice(&config).ok()?;
+        config.get("currentContext")?.as_str().map(str::to_owned)
+    })?;
     if name == "default" {
         return None;
     }

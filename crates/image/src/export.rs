@@ -200,7 +200,7 @@ async fn save(
             }),
             &task_image,
             &task_store,
-            wanted,
+            &wanted,
         )
     });
     let mut stream = std::pin::pin!(docker.export_image(image));
@@ -249,7 +249,7 @@ fn read_save(
     mut archive: tar::Archive<impl Read>,
     image: &str,
     store: &BlobStore,
-    wanted: BTreeSet<Digest>,
+    wanted: &BTreeSet<Digest>,
 ) -> Result<Saved, ImageError> {
     let refuse = |why: String| ImageError::Export {
         image: image.to_owned(),
@@ -490,7 +490,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = BlobStore::open(folder.path()).unwrap();
         let wanted = wanted.iter().map(|layer| Digest::of(layer)).collect();
-        (read_save(tar::Archive::new(archive), "x", &store, wanted), folder)
+        (read_save(tar::Archive::new(archive), "x", &store, &wanted), folder)
     }
 
     #[test]

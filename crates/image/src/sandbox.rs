@@ -24,7 +24,7 @@ use crate::{Engine, ImageError, owner};
 /// The database's name in the sandbox's network.
 const DATABASE_HOST: &str = "database";
 const USER: &str = "nuages";
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// What a sandbox holds.
 #[derive(Debug, Clone, Default)]

@@ -20,9 +20,9 @@ use crate::gzip::{self, FORMAT};
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// Unfinished files older than this belong to nobody.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+const ABANDONED: Duration = Duration::from_hours(24);
 /// What a layer became is remembered for longer than the layer: it is all that is needed while a registry has it.
-const REMEMBERED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const REMEMBERED: Duration = Duration::from_hours(90 * 24);
 
 /// A folder of blobs.
 ///
@@ -100,7 +100,7 @@ impl BlobStore {
         let digest = Digest::of(content);
         let path = self.unfinished_name();
         fs::write(&path, content).map_err(ImageError::file("write", &path))?;
-        self.finish(&path, &self.path(&digest))?;
+        Self::finish(&path, &self.path(&digest))?;
         Ok(digest)
     }
 
@@ -136,7 +136,7 @@ impl BlobStore {
                 return Err(broken("write")(error));
             }
         };
-        self.finish(&path, &self.path(&done.digest))?;
+        Self::finish(&path, &self.path(&done.digest))?;
         let known = Known {
             digest: done.digest.clone(),
             size: done.size,
@@ -144,7 +144,7 @@ impl BlobStore {
         let text = serde_json::to_vec(&known).unwrap_or_default();
         let note = self.unfinished_name();
         fs::write(&note, text).map_err(ImageError::file("write", &note))?;
-        self.finish(&note, &self.layers().join(diff_id.hex()))?;
+        Self::finish(&note, &self.layers().join(diff_id.hex()))?;
         Ok(Some(Descriptor {
             media_type: LAYER.into(),
             digest: done.digest,
@@ -174,7 +174,7 @@ impl BlobStore {
             let _ = fs::remove_file(&path);
             return Ok(false);
         }
-        self.finish(&path, &self.path(digest))?;
+        Self::finish(&path, &self.path(digest))?;
         Ok(true)
     }
 
@@ -229,7 +229,7 @@ impl BlobStore {
         tempfile::NamedTempFile::new_in(self.unfinished())
     }
 
-    fn finish(&self, from: &Path, to: &Path) -> Result<(), ImageError> {
+    fn finish(from: &Path, to: &Path) -> Result<(), ImageError> {
         fs::rename(from, to).map_err(ImageError::file("write", to))
     }
 

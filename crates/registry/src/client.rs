@@ -229,7 +229,7 @@ impl Registry {
                         ..
                     },
                     Some(pause),
-                ) => Some(pause.max((*asked).min(Duration::from_secs(60)))),
+                ) => Some(pause.max((*asked).min(Duration::from_mins(1)))),
                 (_, pause) => pause,
             })
             .notify(|error, pause| tracing::debug!(%error, ?pause, "asking the registry again"))

@@ -20,7 +20,7 @@ use crate::client::protocol;
 use crate::{Credentials, Options, Registry, RegistryError, Repository};
 
 /// A login is renewed this long before it ends: a push may take a while.
-const MARGIN: Duration = Duration::from_secs(30 * 60);
+const MARGIN: Duration = Duration::from_mins(30);
 
 /// Amazon ECR in one account and region.
 ///
@@ -171,7 +171,7 @@ impl Ecr {
         let ends = data
             .expires_at()
             .and_then(|ends| SystemTime::try_from(*ends).ok())
-            .unwrap_or_else(|| SystemTime::now() + Duration::from_secs(12 * 60 * 60));
+            .unwrap_or_else(|| SystemTime::now() + Duration::from_hours(12));
         let registry = Registry::new(&host, credentials.clone(), options)?;
         let login = EcrLogin {
             host,

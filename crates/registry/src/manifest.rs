@@ -241,7 +241,7 @@ impl Repository {
 /// How registries say that a tag may not move: Amazon ECR with `TAG_INVALID`, others with a conflict.
 fn may_be_immutable(error: &RegistryError) -> bool {
     match error {
-        RegistryError::Refused { status: 409 | 412, .. } => true,
+        RegistryError::Denied { .. } | RegistryError::Refused { status: 409 | 412, .. } => true,
         RegistryError::Refused {
             status: 400 | 405,
             code,
@@ -252,7 +252,6 @@ fn may_be_immutable(error: &RegistryError) -> bool {
                 Some("TAG_INVALID" | "DENIED" | "UNSUPPORTED" | "MANIFEST_INVALID")
             )
         }
-        RegistryError::Denied { .. } => true,
         _ => false,
     }
 }

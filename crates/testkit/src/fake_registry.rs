@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 
 /// How a registry behaves. The default is the specification's plain case: no login, no surprises.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Behaviour {
     /// Asks for this user and password in every request.
     pub basic: Option<(String, String)>,

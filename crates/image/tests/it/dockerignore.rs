@@ -126,14 +126,14 @@ async fn keeps_and_leaves_out_what_docker_does() {
         for path in PATHS {
             write(folder.path(), path, path);
         }
-        let patterns: Vec<_> = (0..1 + dice.roll(4)).map(|_| dice.pattern()).collect();
+        let patterns: Vec<_> = (0..=dice.roll(4)).map(|_| dice.pattern()).collect();
         let patterns = patterns.join("\n");
         write(folder.path(), ".dockerignore", &patterns);
         let says = format!("seed {seed}, case {case}: {patterns:?}");
         let (theirs, ours) = (docker_sends(folder.path()), we_send(folder.path()));
         let (Some(theirs), Some(ours)) = (&theirs, &ours) else {
             // An empty context makes `COPY . /ctx` fail in the engine; a bad pattern fails in both.
-            let nothing = ours.as_ref().is_some_and(|ours| ours.is_empty());
+            let nothing = ours.as_ref().is_some_and(BTreeSet::is_empty);
             assert!(
                 theirs.is_none() && (ours.is_none() || nothing),
                 "{says}: {theirs:?} {ours:?}"

@@ -134,8 +134,8 @@ async fn each_layer_is_read_compressed_and_sent_once() {
     // What was sent is what the engine has.
     let layer = exported.layers.last().unwrap();
     let mut content = Vec::new();
-    let blobs = memory.blobs.lock().unwrap();
-    flate2::read::MultiGzDecoder::new(blobs[&layer.descriptor.digest].as_slice())
+    let sent = memory.blobs.lock().unwrap()[&layer.descriptor.digest].clone();
+    flate2::read::MultiGzDecoder::new(sent.as_slice())
         .read_to_end(&mut content)
         .unwrap();
     assert_eq!(Digest::of(&content), layer.diff_id);
@@ -145,7 +145,6 @@ async fn each_layer_is_read_compressed_and_sent_once() {
         .map(|entry| entry.unwrap().path().unwrap().display().to_string())
         .collect();
     assert!(names.contains(&"code".to_owned()), "{names:?}");
-    drop(blobs);
     for image in [one, two] {
         remove_image(&engine, &image).await;
     }

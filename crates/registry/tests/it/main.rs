@@ -1,10 +1,13 @@
 //! The client beside registries that behave in every way: the in-process fakes of `testkit`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod auth;
 mod ecr;
 mod faults;
 mod pull;
 mod push;
+mod real;
 
 use std::time::Duration;
 
