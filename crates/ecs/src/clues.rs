@@ -106,12 +106,12 @@ pub(crate) fn before_start(reason: &str) -> Option<Clue> {
                 "a new entry in `[secrets]` is a change of the stack: run `nuages infra up`",
             )
         } else if any(reason, &["retrieve secret", "fetch secret"]) {
-        Clue::new(
-            Cause::SecretMissing,
-            format!("{} cannot be read: it does not exist, or has no such key", secret()),
-            "create it with `nuages secrets push`, or correct `[secrets]`",
-        )
-    } else if any(reason, &["No such image", "pull access denied", "unable to pull image"]) {
+            Clue::new(
+                Cause::SecretMissing,
+                format!("{} cannot be read: it does not exist, or has no such key", secret()),
+                "create it with `nuages secrets push`, or correct `[secrets]`",
+            )
+        } else if any(reason, &["No such image", "pull access denied", "unable to pull image"]) {
             Clue::new(
                 Cause::ImageMissing,
                 "the image is not there to be run",

@@ -13,6 +13,7 @@ use crate::cluster::{Cluster, told};
 use crate::definition::TaskDefinitionSpec;
 use crate::error::EcsError;
 use crate::service::ServiceSpec;
+use crate::state::ServiceStatus;
 
 /// One service that is about to be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +114,12 @@ impl Cluster {
             .iter()
             .map(|state| {
                 let subject = format!("service {}", state.name);
-                let finding = if !state.exists() {
+                let finding = if state.status == ServiceStatus::Draining {
+                    Finding::warn(
+                        subject,
+                        "it is still being deleted; the deployment waits until it is gone",
+                    )
+                } else if !state.exists() {
                     Finding::ok(subject, "does not exist yet and will be made")
                 } else if state.in_flight() {
                     Finding::fail(subject, "a deployment is under way")

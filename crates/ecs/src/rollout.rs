@@ -198,6 +198,13 @@ impl Cluster {
         let Some(deployment) = answer.service_deployments().first() else {
             return Ok(true);
         };
+        // One that is older than the deployment is not about it.
+        let made = deployment.created_at().and_then(|t| t.to_millis().ok());
+        if let (Some(made), Some(ours)) = (made, follow.judge.deployment().and_then(|d| d.created_ms))
+            && made < ours - 5000
+        {
+            return Ok(true);
+        }
         Ok(match deployment.status() {
             None | Some(Status::Successful) => true,
             Some(Status::InProgress | Status::Pending) => false,

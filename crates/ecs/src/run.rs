@@ -189,6 +189,18 @@ impl EcsTaskRunner {
         Err(TaskError::Refused { why })
     }
 
+    async fn of_family(&self, key: &TaskKey, desired: ecs::DesiredStatus) -> Result<Vec<String>, EcsError> {
+        let revision = self.task_definition.rsplit('/').next().unwrap_or_default();
+        let family = revision.split(':').next().unwrap_or_default();
+        let arns = self.cluster.tasks_of_family(family, desired).await?;
+        let tasks = self.cluster.describe_tasks(&arns).await?;
+        Ok(tasks
+            .into_iter()
+            .filter(|t| t.started_by.as_deref() == Some(key.as_str()))
+            .map(|t| t.arn)
+            .collect())
+    }
+
     async fn look(&self, handle: &TaskHandle) -> Result<Option<TaskState>, EcsError> {
         Ok(self
             .cluster
@@ -272,7 +284,11 @@ impl TaskRunner for EcsTaskRunner {
 
     async fn find(&self, key: &TaskKey) -> Result<Option<TaskHandle>, TaskError> {
         for desired in [ecs::DesiredStatus::Running, ecs::DesiredStatus::Stopped] {
-            let arns = self.cluster.tasks(None, Some(key.as_str()), desired).await;
+            let arns = match self.cluster.tasks(None, Some(key.as_str()), desired.clone()).await {
+                // ECS documents that `startedBy` stands alone: then the family's tasks are looked through.
+                Err(error) if error.kind() == Some(Kind::Invalid) => self.of_family(key, desired).await,
+                arns => arns,
+            };
             let arns = arns.map_err(unknown(format!("look for the task `{key}`")))?;
             if let Some(arn) = arns.into_iter().next() {
                 return Ok(Some(TaskHandle { id: arn }));

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types as ecs;
 use nuages_aws::error::Kind;
 use nuages_aws::poll::{Pace, Verdict, Wait, WaitError, wait_for};
@@ -308,23 +309,8 @@ impl Cluster {
         if state.settings.changes_to(wanted).is_empty() {
             return followed(state, Applied::Unchanged, previous, &what());
         }
-        let mut call = self
-            .ecs
-            .update_service()
-            .cluster(&self.name)
-            .service(&state.name)
-            .task_definition(&wanted.task_definition)
-            .desired_count(number(wanted.desired))
-            .platform_version(wanted.platform_version.as_deref().unwrap_or("LATEST"))
-            .network_configuration(wanted.placement.to_ecs())
-            .deployment_configuration(wanted.configuration())
-            .enable_execute_command(wanted.exec);
-        if !wanted.load_balancers.is_empty() || !state.settings.load_balancers.is_empty() {
-            call = call.set_load_balancers(Some(wanted.targets()));
-        }
-        if !wanted.load_balancers.is_empty() {
-            call = call.set_health_check_grace_period_seconds(wanted.health_grace.map(number));
-        }
+        let call = self.ecs.update_service().cluster(&self.name).service(&state.name);
+        let call = only_changes(call, &state.settings.normal(), &wanted.normal());
         let answer = call
             .send()
             .await
@@ -440,6 +426,39 @@ impl Cluster {
             .await
             .map_err(waited)
     }
+}
+
+/// Sets what differs and nothing else: a load balancer or a network that is named again may count as changed.
+fn only_changes(
+    mut call: UpdateServiceFluentBuilder,
+    now: &ServiceSettings,
+    wanted: &ServiceSettings,
+) -> UpdateServiceFluentBuilder {
+    if now.task_definition != wanted.task_definition {
+        call = call.task_definition(&wanted.task_definition);
+    }
+    if now.desired != wanted.desired {
+        call = call.desired_count(number(wanted.desired));
+    }
+    if now.placement != wanted.placement {
+        call = call.network_configuration(wanted.placement.to_ecs());
+    }
+    if now.load_balancers != wanted.load_balancers {
+        call = call.set_load_balancers(Some(wanted.targets()));
+    }
+    if now.health_grace != wanted.health_grace {
+        call = call.set_health_check_grace_period_seconds(wanted.health_grace.map(number));
+    }
+    if (now.min_percent, now.max_percent, now.breaker) != (wanted.min_percent, wanted.max_percent, wanted.breaker) {
+        call = call.deployment_configuration(wanted.configuration());
+    }
+    if now.platform_version != wanted.platform_version {
+        call = call.platform_version(wanted.platform_version.as_deref().unwrap_or("LATEST"));
+    }
+    if now.exec != wanted.exec {
+        call = call.enable_execute_command(wanted.exec);
+    }
+    call
 }
 
 /// A failed wait as an error of this crate.

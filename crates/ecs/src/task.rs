@@ -2,6 +2,7 @@
 //!
 //! Invariant: a task is attributed to a deployment by what ECS says of both, never because it is the newest.
 
+use aws_sdk_ecs::operation::list_tasks::builders::ListTasksFluentBuilder;
 use aws_sdk_ecs::types as ecs;
 use nuages_aws::error::Kind;
 use nuages_model::ContainerExit;
@@ -111,17 +112,33 @@ impl Cluster {
         started_by: Option<&str>,
         desired: ecs::DesiredStatus,
     ) -> Result<Vec<String>, EcsError> {
+        let (service, started_by) = (service.map(str::to_owned), started_by.map(str::to_owned));
+        self.list_tasks(|call| {
+            call.set_service_name(service.clone())
+                .set_started_by(started_by.clone())
+                .desired_status(desired.clone())
+        })
+        .await
+    }
+
+    /// The ARNs of the tasks of a family.
+    pub(crate) async fn tasks_of_family(
+        &self,
+        family: &str,
+        desired: ecs::DesiredStatus,
+    ) -> Result<Vec<String>, EcsError> {
+        self.list_tasks(|call| call.family(family).desired_status(desired.clone()))
+            .await
+    }
+
+    async fn list_tasks(
+        &self,
+        filter: impl Fn(ListTasksFluentBuilder) -> ListTasksFluentBuilder,
+    ) -> Result<Vec<String>, EcsError> {
         let mut arns = Vec::new();
         let mut token = None;
         loop {
-            let call = self
-                .ecs
-                .list_tasks()
-                .cluster(&self.name)
-                .set_service_name(service.map(str::to_owned))
-                .set_started_by(started_by.map(str::to_owned))
-                .desired_status(desired.clone())
-                .set_next_token(token);
+            let call = filter(self.ecs.list_tasks().cluster(&self.name)).set_next_token(token);
             let page = match call.send().await.map_err(told("ecs:ListTasks")) {
                 Ok(page) => page,
                 Err(e) if e.kind == Kind::NotFound => return Ok(arns),

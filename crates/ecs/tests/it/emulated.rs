@@ -195,7 +195,7 @@ impl Emulated {
 
     async fn done(self) {
         self.cluster
-            .drain_and_delete(&[self.name.clone()], self.waiting.patience())
+            .drain_and_delete(std::slice::from_ref(&self.name), self.waiting.patience())
             .await
             .unwrap();
         assert!(self.cluster.services().await.unwrap().is_empty());

@@ -39,6 +39,11 @@ async fn an_update_answers_what_was_before() {
     let previous = second.previous.clone().unwrap();
     assert_eq!(previous.deployment_id.as_deref(), Some(first.deployment_id.as_str()));
     assert_eq!(previous.settings.task_definition, first.task_definition);
+    // Only what differs is sent: ECS may take a load balancer that is named again for a changed one.
+    let sent = world.fake.inputs("UpdateService").remove(0);
+    let mut fields: Vec<&String> = sent.as_object().unwrap().keys().collect();
+    fields.sort();
+    assert_eq!(fields, ["cluster", "service", "taskDefinition"]);
     // It can be stored and read again.
     let stored = serde_json::to_string(&second).unwrap();
     assert_eq!(

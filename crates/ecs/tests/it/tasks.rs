@@ -97,6 +97,23 @@ async fn a_key_starts_one_task() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_is_found_where_started_by_stands_alone() {
+    let world = world();
+    let runner = runner(&world).await;
+    let request = request("r1-migrate-1", &["migrate"]);
+    let handle = runner.start(&request).await.unwrap();
+    runner.wait(&handle, &world.waiting.progress).await.unwrap();
+    let invalid = "startedBy and desiredStatus cannot be combined";
+    world.fake.fault("ListTasks", Fault::Nothing);
+    world.fake.fault(
+        "ListTasks",
+        Fault::Refused(400, "InvalidParameterException".into(), invalid.into()),
+    );
+    assert_eq!(runner.find(&request.key).await.unwrap(), Some(handle));
+    assert_eq!(world.fake.inputs("ListTasks").last().unwrap()["family"], "blog-web");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_was_lost_starts_nothing_twice() {
     let world = world();
     let runner = runner(&world).await;

@@ -91,6 +91,8 @@ pub enum Fault {
     Failures(String, String),
     /// A describe answers that it does not know what is asked for.
     Missing,
+    /// Nothing: the one after it meets the call after this one.
+    Nothing,
 }
 
 impl Fault {

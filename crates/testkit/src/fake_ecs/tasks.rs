@@ -16,6 +16,9 @@ impl World {
             let fresh = t.stopped.is_none_or(|at| now - at < 3_600_000);
             (desired == "RUNNING") == alive
                 && fresh
+                && input["family"]
+                    .as_str()
+                    .is_none_or(|f| t.definition.contains(&format!("/{f}:")))
                 && input["startedBy"].as_str().is_none_or(|s| s == t.started_by)
                 && input["serviceName"]
                     .as_str()
