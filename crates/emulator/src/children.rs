@@ -3,14 +3,20 @@
 //! Invariant: only children of the instance that is named are touched, and their volumes only once they are gone.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
+use bollard::errors::Error as DockerError;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::{EmulatorError, Engine, ministack};
+
+/// A removal that somebody else began is over by then.
+const GOING_LIMIT: Duration = Duration::from_secs(30);
 
 /// What was taken away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,17 +77,26 @@ pub async fn labelled(engine: &Engine, label: &str) -> Result<Vec<String>, Emula
         .list_containers(Some(options))
         .await
         .map_err(|source| EmulatorError::engine("list containers", source))?;
-    Ok(listed.into_iter().filter_map(|found| found.id).collect())
+    let name = |names: Vec<String>| Some(names.first()?.trim_start_matches('/').to_owned());
+    Ok(listed
+        .into_iter()
+        .filter_map(|found| found.names.and_then(name).or(found.id))
+        .collect())
 }
 
-/// Removes a container, running or not, with its anonymous volumes. One that is gone already is fine.
+/// Removes a container, running or not, with its anonymous volumes. One that is gone already is fine, and one that
+/// somebody else is removing is waited for.
 pub async fn remove_container(engine: &Engine, name: &str) -> Result<(), EmulatorError> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-    match engine.docker().remove_container(name, Some(options)).await {
-        Err(error) if !gone_or_going(&error) => {
-            Err(EmulatorError::engine(format!("remove the container {name}"), error))
+    let deadline = Instant::now() + GOING_LIMIT;
+    loop {
+        match engine.docker().remove_container(name, Some(options.clone())).await {
+            Err(DockerError::DockerResponseServerError { status_code: 409, .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(()) | Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            Err(error) => return Err(EmulatorError::engine(format!("remove the container {name}"), error)),
         }
-        _ => Ok(()),
     }
 }
 
@@ -137,10 +152,10 @@ pub(crate) fn volumes_of(inspected: &ContainerInspectResponse) -> Vec<String> {
 }
 
 /// 404: gone. 409 on removal: somebody else is removing it.
-pub(crate) fn gone_or_going(error: &bollard::errors::Error) -> bool {
+pub(crate) fn gone_or_going(error: &DockerError) -> bool {
     matches!(
         error,
-        bollard::errors::Error::DockerResponseServerError {
+        DockerError::DockerResponseServerError {
             status_code: 404 | 409,
             ..
         }

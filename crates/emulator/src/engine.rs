@@ -83,14 +83,13 @@ impl Engine {
             .map_err(|error| refused(error.into()))?;
         let version = docker.version().await.map_err(|error| refused(error.into()))?;
         let api = version.api_version.unwrap_or_default();
+        let in_vm = version
+            .platform
+            .is_some_and(|platform| platform.name.contains("Docker Desktop"));
         let version = version.version.unwrap_or_default();
         if !new_enough(&api) {
             return Err(EmulatorError::TooOld { version, api });
         }
-        let info = docker.info().await.map_err(|error| refused(error.into()))?;
-        let in_vm = info
-            .operating_system
-            .is_some_and(|system| system.contains("Docker Desktop"));
         Ok(Self {
             docker,
             host: host.to_owned(),

@@ -158,7 +158,7 @@ fn apt_options(dumped: &str) -> String {
         let key = line.split_whitespace().next().unwrap_or_default();
         key.starts_with("Acquire::http") && key.contains("::Proxy") && !line.contains("\"\"")
     };
-    dumped.lines().filter(proxy).map(|line| format!("{line}\n")).collect()
+    dumped.lines().filter(proxy).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The Debian sources of this machine, for another release; none where they are not plainly Debian's.

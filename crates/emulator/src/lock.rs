@@ -51,7 +51,8 @@ impl FileLock {
     }
 }
 
-fn folder() -> PathBuf {
+/// Where nuages keeps what it can do without.
+pub(crate) fn folder() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));

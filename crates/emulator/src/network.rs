@@ -17,12 +17,16 @@ const BIND_OPTION: &str = "com.docker.network.bridge.host_binding_ipv4";
 /// ```no_run
 /// # async fn example() -> Result<(), nuages_emulator::EmulatorError> {
 /// let engine = nuages_emulator::Engine::connect().await?;
-/// let labels = [("example".to_owned(), "1".to_owned())].into();
+/// let labels = [("example".to_owned(), "1".to_owned())];
 /// nuages_emulator::network::ensure(&engine, "example", labels).await?;
 /// assert!(nuages_emulator::network::remove(&engine, "example").await?);
 /// # Ok(()) }
 /// ```
-pub async fn ensure(engine: &Engine, name: &str, labels: HashMap<String, String>) -> Result<(), EmulatorError> {
+pub async fn ensure(
+    engine: &Engine,
+    name: &str,
+    labels: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), EmulatorError> {
     let failed = |source| EmulatorError::engine(format!("make the network {name}"), source);
     match engine.docker().inspect_network(name, None).await {
         Ok(_) => return Ok(()),
@@ -33,7 +37,7 @@ pub async fn ensure(engine: &Engine, name: &str, labels: HashMap<String, String>
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
         options: Some(HashMap::from([(BIND_OPTION.to_owned(), "127.0.0.1".to_owned())])),
-        labels: Some(labels),
+        labels: Some(labels.into_iter().collect()),
         ..NetworkCreateRequest::default()
     };
     engine.docker().create_network(request).await.map(drop).map_err(failed)

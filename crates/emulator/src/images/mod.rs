@@ -148,7 +148,7 @@ pub async fn ensure(
     if !missing.is_empty() {
         let waiting = progress.clone();
         let _lock = FileLock::take("images", move || {
-            waiting.status("waiting for another nuages that makes images")
+            waiting.status("waiting for another nuages that makes images");
         })
         .await?;
         // Whoever held the lock may have made them.

@@ -68,6 +68,16 @@ pub(super) fn published_port(inspected: &ContainerInspectResponse) -> Option<u16
     })
 }
 
+/// What tells one run of the container from the next.
+pub(super) fn run_of(inspected: &ContainerInspectResponse) -> String {
+    let started = inspected
+        .state
+        .as_ref()
+        .and_then(|state| state.started_at.clone())
+        .unwrap_or_default();
+    format!("{} {started}", inspected.id.as_deref().unwrap_or_default())
+}
+
 /// Makes the network, the volume and the container where they are missing, starts it on a free port, and answers which.
 pub(super) async fn create(engine: &Engine, settings: &LocalSettings) -> Result<u16, EmulatorError> {
     network::ensure(engine, &settings.name(), labels(settings)).await?;

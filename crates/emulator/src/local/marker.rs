@@ -1,12 +1,13 @@
 //! Whether the state inside an emulator is the one nuages last saw there.
 //!
 //! MiniStack writes its state only when it stops in good order. After a kill it comes back empty, or as it was at an
-//! earlier stop, and says nothing. So every time nuages attaches it counts one up, in two places: in the emulator's own
+//! earlier stop, and says nothing. So when nuages attaches to a run of it, it counts one up, in two places: in the emulator's own
 //! state, and in a file of its container, which survives a kill. State that counts less than the file is old.
 //!
 //! Invariant: the count in the state is written first, so that a crash between the two never looks like a loss.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
 use bytes::{Bytes, BytesMut};
@@ -23,28 +24,62 @@ const FILE: &str = "nuages-attached";
 const PARAMETER: &str = "/nuages/attached";
 
 /// Says how the state was lost, if it was.
-pub(super) fn loss(in_container: Option<u64>, in_state: Option<u64>) -> Option<String> {
-    match (in_container, in_state) {
+pub(super) fn loss(counts: Counts) -> Option<String> {
+    match (counts.container, counts.state) {
         (Some(_), None) => Some("it was killed, and its state with it".into()),
         (Some(seen), Some(state)) if state < seen => Some("it was killed, and came back with an older state".into()),
         _ => None,
     }
 }
 
-/// Counts one up in both places.
-pub(super) async fn advance(engine: &Engine, settings: &LocalSettings, port: u16) -> Result<(), EmulatorError> {
-    let next = in_state(settings, port)
-        .await?
-        .max(in_container(engine, settings).await)
-        .unwrap_or(0)
-        + 1;
+/// Whether nuages has already attached to this very run of the container, so that there is nothing to check: as long as
+/// it runs, its state is in its memory. What is remembered here saves time and may be lost.
+pub(super) fn is_known(settings: &LocalSettings, run: &str) -> bool {
+    !run.is_empty() && std::fs::read_to_string(memory(settings)).is_ok_and(|known| known == run)
+}
+
+fn memory(settings: &LocalSettings) -> PathBuf {
+    crate::lock::folder().join(format!("{}.attached", settings.name()))
+}
+
+/// What both places say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) container: Option<u64>,
+    pub(super) state: Option<u64>,
+}
+
+pub(super) async fn read(engine: &Engine, settings: &LocalSettings, port: u16) -> Result<Counts, EmulatorError> {
+    let (container, state) = tokio::join!(in_container(engine, settings), in_state(settings, port));
+    Ok(Counts {
+        container,
+        state: state?,
+    })
+}
+
+/// Counts one up in both places, and remembers this run of the container.
+pub(super) async fn advance(
+    engine: &Engine,
+    settings: &LocalSettings,
+    port: u16,
+    counts: Counts,
+    run: &str,
+) -> Result<(), EmulatorError> {
+    let next = counts.state.max(counts.container).unwrap_or(0) + 1;
     let body = serde_json::json!({"Name": PARAMETER, "Value": next.to_string(), "Type": "String", "Overwrite": true});
     ask(settings, port, "PutParameter", &body).await?;
-    write_container(engine, settings, next).await
+    write_container(engine, settings, next).await?;
+    let _ = std::fs::write(memory(settings), run);
+    Ok(())
+}
+
+/// Forgets this environment.
+pub(super) fn forget(settings: &LocalSettings) {
+    let _ = std::fs::remove_file(memory(settings));
 }
 
 /// The count in the emulator's state.
-pub(super) async fn in_state(settings: &LocalSettings, port: u16) -> Result<Option<u64>, EmulatorError> {
+async fn in_state(settings: &LocalSettings, port: u16) -> Result<Option<u64>, EmulatorError> {
     let answer = ask(settings, port, "GetParameter", &serde_json::json!({"Name": PARAMETER})).await?;
     Ok(answer
         .pointer("/Parameter/Value")
@@ -130,13 +165,17 @@ async fn ask(
 mod tests {
     use super::*;
 
+    fn counts(container: Option<u64>, state: Option<u64>) -> Option<String> {
+        loss(Counts { container, state })
+    }
+
     #[test]
     fn only_older_state_is_a_loss() {
-        assert_eq!(loss(Some(3), Some(3)), None);
-        assert_eq!(loss(Some(3), Some(4)), None, "nuages died between the two writes");
-        assert_eq!(loss(None, None), None, "nuages died before the first write");
-        assert_eq!(loss(None, Some(1)), None, "nuages died between the first two writes");
-        assert!(loss(Some(3), Some(2)).unwrap().contains("older"));
-        assert!(loss(Some(1), None).unwrap().contains("killed"));
+        assert_eq!(counts(Some(3), Some(3)), None);
+        assert_eq!(counts(Some(3), Some(4)), None, "nuages died between the two writes");
+        assert_eq!(counts(None, None), None, "nuages died before the first write");
+        assert_eq!(counts(None, Some(1)), None, "nuages died between the first two writes");
+        assert!(counts(Some(3), Some(2)).unwrap().contains("older"));
+        assert!(counts(Some(1), None).unwrap().contains("killed"));
     }
 }

@@ -22,10 +22,10 @@ use crate::{EmulatorError, Engine, FileLock, health, ministack};
 /// On every container, network and volume of a local environment: the project's key.
 pub const LOCAL_LABEL: &str = "nuages.local";
 
-/// A cold start under load, several times over.
+/// A start with state to read, under load, several times over.
 const START_LIMIT: Duration = Duration::from_secs(90);
 /// A running emulator that says nothing for so long is broken.
-const REUSE_LIMIT: Duration = Duration::from_secs(10);
+const REUSE_LIMIT: Duration = Duration::from_secs(20);
 
 /// What was found, and so what was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,9 +111,9 @@ impl LocalEmulator {
                 .then(|| "its container was removed".to_owned());
             return fresh(engine, settings, why, progress).await;
         };
-        match judge(settings, &inspected).await {
-            Verdict::Reuse => match health_of(engine, settings, &inspected, REUSE_LIMIT).await {
-                Ok(port) => attach(engine, settings, port, Found::Reused, progress).await,
+        match judge(settings, &inspected) {
+            Verdict::Reuse => match serving(engine, settings, inspected, REUSE_LIMIT).await {
+                Ok(serving) => attach(engine, settings, serving, Found::Reused, progress).await,
                 Err(error) => {
                     progress.status("the local emulator does not answer; restarting it");
                     container::stop(engine, settings).await?;
@@ -179,7 +179,7 @@ impl LocalEmulator {
 }
 
 /// Decides by what the container says of itself.
-async fn judge(settings: &LocalSettings, inspected: &ContainerInspectResponse) -> Verdict {
+fn judge(settings: &LocalSettings, inspected: &ContainerInspectResponse) -> Verdict {
     let label = |name: &str| {
         let labels = inspected.config.as_ref()?.labels.as_ref()?;
         labels.get(name).cloned()
@@ -227,13 +227,20 @@ fn compare_versions(left: &str, right: &str) -> std::cmp::Ordering {
     numbers(left).cmp(&numbers(right))
 }
 
-async fn health_of(
+/// An emulator that answers its health check.
+struct Serving {
+    port: u16,
+    version: Option<String>,
+    run: String,
+}
+
+async fn serving(
     engine: &Engine,
     settings: &LocalSettings,
-    inspected: &ContainerInspectResponse,
+    inspected: ContainerInspectResponse,
     limit: Duration,
-) -> Result<u16, EmulatorError> {
-    let Some(port) = container::published_port(inspected) else {
+) -> Result<Serving, EmulatorError> {
+    let Some(port) = container::published_port(&inspected) else {
         return Err(EmulatorError::NotReady {
             what: settings.name(),
             waited: Duration::ZERO,
@@ -241,9 +248,18 @@ async fn health_of(
             tail: String::new(),
         });
     };
-    health::wait(engine, &settings.name(), port, ministack::HEALTH, limit)
-        .await
-        .map(|_| port)
+    let answer = health::wait(engine, &settings.name(), port, ministack::HEALTH, limit).await?;
+    Ok(Serving {
+        port,
+        version: answer.text("version"),
+        run: container::run_of(&inspected),
+    })
+}
+
+/// What just started, once it answers.
+async fn started(engine: &Engine, settings: &LocalSettings) -> Result<Serving, EmulatorError> {
+    let inspected = container::inspect(engine, settings).await?.unwrap_or_default();
+    serving(engine, settings, inspected, START_LIMIT).await
 }
 
 /// Starts the container that is there, where its port is still free.
@@ -291,16 +307,12 @@ async fn finish_restart(
     why: &str,
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
-    let started = async {
-        let inspected = container::inspect(engine, settings).await?.unwrap_or_default();
-        health_of(engine, settings, &inspected, START_LIMIT).await
-    };
-    match started.await {
-        Ok(port) => {
+    match started(engine, settings).await {
+        Ok(serving) => {
             attach(
                 engine,
                 settings,
-                port,
+                serving,
                 Found::Restarted { why: why.to_owned() },
                 progress,
             )
@@ -325,43 +337,44 @@ async fn fresh(
         teardown::down(engine, settings, progress).await?;
     }
     progress.status("starting the local emulator");
-    let port = container::create(engine, settings).await?;
-    let answer = health::wait(engine, &settings.name(), port, ministack::HEALTH, START_LIMIT).await?;
-    marker::advance(engine, settings, port).await?;
+    container::create(engine, settings).await?;
+    let serving = started(engine, settings).await?;
+    let counts = marker::Counts {
+        container: None,
+        state: None,
+    };
+    marker::advance(engine, settings, serving.port, counts, &serving.run).await?;
     let found = lost.map_or(Found::Fresh, |why| Found::Lost { why });
-    Ok(running(settings, port, found, answer.text("version")))
+    Ok(running(settings, serving, found))
 }
 
 /// Checks that the state in a running emulator is the one that nuages last saw there.
 async fn attach(
     engine: &Engine,
     settings: &LocalSettings,
-    port: u16,
+    serving: Serving,
     found: Found,
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
-    let in_container = marker::in_container(engine, settings).await;
-    let in_state = marker::in_state(settings, port).await?;
-    if let Some(why) = marker::loss(in_container, in_state) {
-        return fresh(engine, settings, Some(why), progress).await;
+    if !marker::is_known(settings, &serving.run) {
+        let counts = marker::read(engine, settings, serving.port).await?;
+        if let Some(why) = marker::loss(counts) {
+            return fresh(engine, settings, Some(why), progress).await;
+        }
+        marker::advance(engine, settings, serving.port, counts, &serving.run).await?;
     }
-    marker::advance(engine, settings, port).await?;
-    let version = health::get(port, ministack::HEALTH)
-        .await
-        .ok()
-        .and_then(|answer| answer.text("version"));
-    Ok(running(settings, port, found, version))
+    Ok(running(settings, serving, found))
 }
 
-fn running(settings: &LocalSettings, port: u16, found: Found, version: Option<String>) -> Running {
+fn running(settings: &LocalSettings, serving: Serving, found: Found) -> Running {
     Running {
-        endpoint: format!("http://127.0.0.1:{port}"),
-        port,
+        endpoint: format!("http://127.0.0.1:{}", serving.port),
+        port: serving.port,
         container: settings.name(),
         network: settings.name(),
         account: settings.account.clone(),
         found,
-        version: version.unwrap_or_else(|| ministack::VERSION.to_owned()),
+        version: serving.version.unwrap_or_else(|| ministack::VERSION.to_owned()),
     }
 }
 
@@ -405,8 +418,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_is_found_decides() {
+    #[test]
+    fn what_is_found_decides() {
         use ContainerStateStatusEnum::{DEAD, EXITED, RUNNING};
         let settings = LocalSettings {
             account: "111122223333".into(),
@@ -414,27 +427,27 @@ mod tests {
         };
         let now = ministack::VERSION;
         assert!(matches!(
-            judge(&settings, &found(now, "111122223333", RUNNING)).await,
+            judge(&settings, &found(now, "111122223333", RUNNING)),
             Verdict::Reuse
         ));
         assert!(matches!(
-            judge(&settings, &found(now, "111122223333", EXITED)).await,
+            judge(&settings, &found(now, "111122223333", EXITED)),
             Verdict::Start(_)
         ));
         assert!(matches!(
-            judge(&settings, &found(now, "111122223333", DEAD)).await,
+            judge(&settings, &found(now, "111122223333", DEAD)),
             Verdict::Rebuild(_)
         ));
         assert!(matches!(
-            judge(&settings, &found("1.0.0", "111122223333", RUNNING)).await,
+            judge(&settings, &found("1.0.0", "111122223333", RUNNING)),
             Verdict::Recreate(_)
         ));
         assert!(matches!(
-            judge(&settings, &found("9.0.0", "111122223333", RUNNING)).await,
+            judge(&settings, &found("9.0.0", "111122223333", RUNNING)),
             Verdict::Rebuild(_)
         ));
         assert!(matches!(
-            judge(&settings, &found(now, "999999999999", RUNNING)).await,
+            judge(&settings, &found(now, "999999999999", RUNNING)),
             Verdict::Rebuild(_)
         ));
     }

@@ -5,7 +5,7 @@
 use bollard::models::ContainerStateStatusEnum;
 use nuages_model::Progress;
 
-use super::{LocalSettings, container};
+use super::{LocalSettings, container, marker};
 use crate::children::{self, Removed};
 use crate::{EmulatorError, Engine, ministack, network};
 
@@ -60,6 +60,7 @@ pub(super) async fn down(
 ) -> Result<Removed, EmulatorError> {
     let name = settings.name();
     let mut removed = Removed::default();
+    marker::forget(settings);
     // The emulator first, or it would start again what is taken from it.
     if container::inspect(engine, settings).await?.is_some() {
         progress.status(format!("removing {name}"));

@@ -66,7 +66,7 @@ impl Project {
 
     async fn read(&self, running: &Running) -> Option<String> {
         let got = self.parameters(running).get_parameter().name("/it").send().await;
-        Some(got.ok()?.parameter?.value?)
+        got.ok()?.parameter?.value
     }
 
     async fn kill(&self) {
@@ -300,7 +300,7 @@ async fn down_leaves_nothing_of_a_database_and_of_itself() {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(120), started)
+    tokio::time::timeout(std::time::Duration::from_mins(2), started)
         .await
         .unwrap();
     let status = LocalEmulator::status(&project.engine, &project.settings).await.unwrap();

@@ -21,7 +21,7 @@ use super::{Endpoint, KIND_LABEL, Kind, OWNERS_LABEL, Owner, Sweep, sweep, uniqu
 /// The password of the shared PostgreSQL server.
 pub(super) const PASSWORD: &str = "nuages";
 /// LocalStack takes twenty seconds on two idle cores; tests start it while everything else is busy.
-const START_LIMIT: Duration = Duration::from_secs(180);
+const START_LIMIT: Duration = Duration::from_mins(3);
 const ALIVE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why there is no emulator.
