@@ -1,22 +1,52 @@
 //! Prints the template of an environment, for reading and for linters.
 //!
 //! `cargo run -p nuages-infra --example render -- [--egress public|nat|nat-per-zone|endpoints] [--domain NAME]
-//! [--region REGION] [--partition PARTITION] [--emulated] [--no-database] [--no-web]`
+//! [--region REGION] [--partition PARTITION] [--emulated] [--no-database] [--no-web]`, or `-- --all FOLDER`, which writes
+//! every shape that a template can have into that folder.
 
 use std::io::Write as _;
+use std::path::Path;
 
-use nuages_infra::{
-    DatabaseSpec, Domain, Egress, Emulation, Exposure, ServiceSize, SpecError, StackSpec, Template, WebSpec,
-};
+use nuages_infra::{DatabaseSpec, Domain, Egress, Emulation, Exposure, ServiceSize, StackSpec, Template, WebSpec};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let spec = parse(std::env::args().skip(1))?;
-    let template = Template::render(&spec).map_err(|e: SpecError| e.to_string())?;
-    writeln!(std::io::stdout(), "{}", template.pretty())?;
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [all, folder] = &arguments[..]
+        && all == "--all"
+    {
+        return write_all(Path::new(folder));
+    }
+    Ok(writeln!(std::io::stdout(), "{}", render(arguments)?)?)
+}
+
+fn render(arguments: impl IntoIterator<Item = String>) -> Outcome<String> {
+    Ok(Template::render(&parse(arguments.into_iter())?)?.pretty())
+}
+
+fn write_all(folder: &Path) -> Outcome {
+    let shapes = [
+        ("public-http", ""),
+        ("public-https", "--domain blog.example.org"),
+        ("nat-https", "--egress nat --domain blog.example.org"),
+        ("nat-per-zone-http", "--egress nat-per-zone"),
+        ("endpoints-https", "--egress endpoints --domain blog.example.org"),
+        (
+            "endpoints-china",
+            "--egress endpoints --partition aws-cn --region cn-north-1",
+        ),
+        ("worker-only", "--no-web --no-database"),
+        ("emulated", "--emulated"),
+    ];
+    for (name, arguments) in shapes {
+        let template = render(arguments.split_whitespace().map(str::to_owned))?;
+        std::fs::write(folder.join(name).with_extension("json"), template + "\n")?;
+    }
     Ok(())
 }
 
-fn parse(arguments: impl Iterator<Item = String>) -> Result<StackSpec, Box<dyn std::error::Error>> {
+fn parse(arguments: impl Iterator<Item = String>) -> Outcome<StackSpec> {
     let mut arguments = arguments;
     let mut spec = blog()?;
     while let Some(argument) = arguments.next() {
@@ -60,7 +90,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<StackSpec, Box<dyn s
 }
 
 /// A blog with a worker beside it.
-fn blog() -> Result<StackSpec, Box<dyn std::error::Error>> {
+fn blog() -> Outcome<StackSpec> {
     Ok(StackSpec {
         app: "blog".parse()?,
         env: "staging".parse()?,

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::InfraError;
-use crate::stack::{PACE, Stack};
+use crate::stack::Stack;
 use crate::template::Template;
 
 /// What happens to a resource.
@@ -190,7 +190,7 @@ impl Stack {
         let stack_arn = created.stack_id().unwrap_or(&self.name).to_owned();
         let wait = Wait {
             what: "the change set",
-            pace: PACE,
+            pace: self.pace,
             timeout: CHANGE_SET_TIMEOUT,
             cancel,
             progress,

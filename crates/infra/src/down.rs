@@ -15,7 +15,7 @@ use crate::emulated::find_instance;
 use crate::error::InfraError;
 use crate::events::{Ended, Operation};
 use crate::spec::Emulation;
-use crate::stack::{PACE, Stack, StackState};
+use crate::stack::{Stack, StackState};
 
 /// Something that outlives the stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +193,7 @@ impl Stack {
             })?;
         let wait = Wait {
             what: "the end of the protection",
-            pace: PACE,
+            pace: self.pace,
             timeout: PROTECTION_TIMEOUT,
             cancel,
             progress,

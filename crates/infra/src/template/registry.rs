@@ -2,18 +2,18 @@
 //!
 //! Invariant: the image of a recorded release is never expired, and no tag ever points at another image.
 
-use super::Template;
 use super::resources::{
     ImageScanning, LifecycleAction, LifecyclePolicy, LifecycleRule, LifecycleRules, LifecycleSelection, Repository,
     RepositoryEncryption,
 };
+use super::{Keep, Template};
 use crate::spec::StackSpec;
 
 /// How long an image that no release came of is kept: time enough to look at a deploy that failed.
 const UNUSED_DAYS: u32 = 14;
 
 pub(super) fn add(template: &mut Template, spec: &StackSpec) {
-    template.add(
+    let repository = template.add(
         "Repository",
         &Repository {
             // With keys of ECR itself; a customer key would cost a dollar a month and a grant for every puller.
@@ -28,6 +28,8 @@ pub(super) fn add(template: &mut Template, spec: &StackSpec) {
             repository_name: spec.name(),
         },
     );
+    // It can be pushed again from the source; `down` empties it first.
+    repository.keep(Keep::NOTHING);
 }
 
 fn rules() -> Vec<LifecycleRule> {

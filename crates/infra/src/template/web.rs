@@ -7,7 +7,7 @@ use super::resources::{
     ListenerCertificate, ListenerRule, LoadBalancer, LogGroup, Matcher, RecordSet, Redirect, Rule, RuleCondition,
     SecurityGroup, TargetGroup, ValidationOption, named,
 };
-use super::{Template, Text, log_group_id, network};
+use super::{Keep, Template, Text, log_group_id, network};
 use crate::spec::{Domain, StackSpec, WebSpec};
 
 /// TLS 1.2 and 1.3 only.
@@ -29,13 +29,14 @@ pub(super) fn add(template: &mut Template, spec: &StackSpec) {
         },
     );
     for service in &spec.services {
-        template.add(
+        let group = template.add(
             log_group_id(&service.name),
             &LogGroup {
                 log_group_name: spec.log_group(&service.name),
                 retention_in_days: spec.log_retention_days,
             },
         );
+        group.keep(Keep::NOTHING);
     }
     if let Some(web) = &spec.web {
         add_load_balancer(template, spec, web);

@@ -1,0 +1,10 @@
+//! Stacks against a fake that has every state of CloudFormation's, and against an emulator.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, helpers included")]
+
+mod costs;
+mod down;
+mod fixture;
+mod ministack;
+mod template;
+mod up;

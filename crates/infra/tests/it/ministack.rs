@@ -1,0 +1,91 @@
+//! A whole environment on MiniStack, with its real PostgreSQL.
+
+use std::collections::BTreeSet;
+
+use nuages_infra::{Emulation, Stack, StackSpec, UpKind};
+use nuages_model::{Progress, World};
+use nuages_testkit::emulators::{self, unique_name};
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::blog;
+
+#[tokio::test]
+async fn up_again_changed_and_down() {
+    let emulator = emulators::ministack().await;
+    let aws = nuages_testkit::aws::ministack(&emulator.url, &emulator.account);
+    let (none, never) = (Progress::none(), CancellationToken::new());
+    let spec = StackSpec {
+        app: unique_name("app").parse().unwrap(),
+        world: World::generate(),
+        secrets: Vec::new(),
+        emulation: Emulation::of(aws.quirks()),
+        ..blog()
+    };
+    let stack = Stack::new(&aws, &spec.app, &spec.env);
+    let allow = BTreeSet::new();
+
+    assert!(stack.plan(&spec, &none, &never).await.unwrap().created);
+    assert!(stack.describe().await.unwrap().is_none(), "a plan leaves no stack");
+
+    let made = stack.up(&spec, &allow, &none, &never).await.unwrap();
+    assert_eq!(made.kind, UpKind::Created);
+    assert_eq!(made.outputs.world, spec.world);
+    let database = made.outputs.database.clone().unwrap();
+    let secrets = aws_sdk_secretsmanager::Client::new(aws.sdk());
+    let url = secrets
+        .get_secret_value()
+        .secret_id(database.url_secret.as_str())
+        .send()
+        .await
+        .unwrap();
+    let url = url.secret_string().unwrap();
+    assert!(
+        url.starts_with("postgres://nuages:") && url.ends_with("/app?sslmode=require"),
+        "the shape of DATABASE_URL"
+    );
+
+    let again = stack.up(&spec, &allow, &none, &never).await.unwrap();
+    assert_eq!((again.kind, again.database_moved), (UpKind::Unchanged, false));
+
+    // The address that the tasks know is not the database's any more.
+    secrets
+        .put_secret_value()
+        .secret_id(database.url_secret.as_str())
+        .secret_string("postgres://elsewhere")
+        .send()
+        .await
+        .unwrap();
+    let moved = stack.up(&spec, &allow, &none, &never).await.unwrap();
+    assert_eq!((moved.kind, moved.database_moved), (UpKind::Unchanged, true));
+
+    let changed = StackSpec {
+        log_retention_days: 7,
+        ..spec.clone()
+    };
+    let planned = stack.plan(&changed, &none, &never).await.unwrap().changes;
+    assert_eq!(
+        planned
+            .iter()
+            .filter(|c| c.resource_type == "AWS::Logs::LogGroup")
+            .count(),
+        2,
+        "{planned:?}"
+    );
+    let updated = stack.up(&changed, &allow, &none, &never).await.unwrap();
+    assert_eq!((updated.kind, updated.database_moved), (UpKind::Updated, false));
+    assert_eq!(updated.outputs.world, spec.world);
+
+    let down = stack.down(&none, &never).await.unwrap();
+    assert!(
+        down.existed && down.retained.is_empty(),
+        "nothing is kept on an emulator: {:?}",
+        down.retained
+    );
+    assert!(stack.describe().await.unwrap().is_none());
+    let left = secrets
+        .describe_secret()
+        .secret_id(database.url_secret.as_str())
+        .send()
+        .await;
+    assert!(left.is_err(), "the secrets are gone with the stack");
+}
