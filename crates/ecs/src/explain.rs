@@ -32,6 +32,7 @@ pub(crate) struct Follow {
     pub(crate) settled: bool,
     pub(crate) last_event: Option<String>,
     pub(crate) state: ServiceState,
+    since_ms: i64,
 }
 
 impl Follow {
@@ -44,6 +45,7 @@ impl Follow {
             settled: false,
             last_event: None,
             state: ServiceState::missing(&watched.service),
+            since_ms: now_ms(),
             watched: watched.clone(),
         }
     }
@@ -91,7 +93,7 @@ impl Cluster {
             return Ok(());
         };
         for task in self.describe_tasks(&unknown).await? {
-            if task.belongs_to(&deployment) {
+            if task.belongs_to(&deployment) && !task.is_history(&deployment, follow.since_ms) {
                 if task.failed() {
                     // A new failure may say more than the one before.
                     follow.log_reads = 0;
@@ -103,7 +105,7 @@ impl Cluster {
                 follow.tasks.insert(
                     task.arn.clone(),
                     TaskState {
-                        stop_code: Some("other deployment".into()),
+                        stop_code: Some("not of this rollout".into()),
                         ..task
                     },
                 );
@@ -230,6 +232,13 @@ impl Cluster {
         }
         Ok(None)
     }
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A deployment that ended in ECS's own words, explained by the tasks that failed before.

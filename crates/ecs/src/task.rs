@@ -181,6 +181,13 @@ impl Cluster {
 }
 
 impl TaskState {
+    /// Whether it had stopped before somebody began to look, at `since_ms`, at a deployment that is no new one: then it
+    /// says nothing of what happens now. A minute and a quarter of an hour allow for clocks that differ.
+    pub(crate) fn is_history(&self, deployment: &DeploymentState, since_ms: i64) -> bool {
+        let old_deployment = deployment.created_ms.is_some_and(|at| at < since_ms - 15 * 60_000);
+        old_deployment && self.stopped_ms.is_some_and(|at| at < since_ms - 60_000)
+    }
+
     /// Whether it stopped because something is wrong with it, rather than because it was no longer wanted.
     pub fn failed(&self) -> bool {
         if !self.is_stopped() {
@@ -194,5 +201,51 @@ impl TaskState {
             None => !reason.is_empty() && !reason.contains("Scaling activity"),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_failures_of_an_old_deployment_are_history() {
+        let hour = 3_600_000;
+        let deployment = |created_ms| DeploymentState {
+            id: "ecs-svc/1".into(),
+            status: "PRIMARY".into(),
+            rollout_state: None,
+            rollout_reason: None,
+            task_definition: "web:1".into(),
+            desired: 1,
+            running: 0,
+            pending: 0,
+            failed: 0,
+            created_ms: Some(created_ms),
+        };
+        let task = |stopped_ms| TaskState {
+            arn: "arn:aws:ecs:eu-west-1:123456789012:task/blog/1".into(),
+            task_definition: "web:1".into(),
+            status: "STOPPED".into(),
+            started_by: None,
+            created_ms: None,
+            started_ms: None,
+            stopped_ms: Some(stopped_ms),
+            stop_code: None,
+            stopped_reason: None,
+            health: None,
+            address: None,
+            containers: Vec::new(),
+        };
+        let now = 10 * hour;
+        assert!(task(now - hour / 2).is_history(&deployment(now - hour), now));
+        assert!(
+            !task(now + 5).is_history(&deployment(now - hour), now),
+            "it failed while somebody looked"
+        );
+        assert!(
+            !task(now - 120_000).is_history(&deployment(now - 180_000), now),
+            "the deployment is new"
+        );
     }
 }

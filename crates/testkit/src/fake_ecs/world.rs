@@ -11,9 +11,6 @@ use super::Call;
 use super::behaviour::{Behaviour, Fault};
 use crate::aws::{ACCOUNT, REGION};
 
-/// Where the fake's time begins, in milliseconds since 1970.
-pub(super) const EPOCH_MS: i64 = 1_760_000_000_000;
-
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) cluster: String,
@@ -32,6 +29,8 @@ pub(super) struct World {
     pub(super) hasty: bool,
     pub(super) started_by_service: bool,
     started: Instant,
+    /// Where its time begins: now, in milliseconds since 1970.
+    epoch: i64,
     pub(super) advanced_to: i64,
     counter: u64,
 }
@@ -126,6 +125,10 @@ impl Task {
 
 impl World {
     pub(super) fn new(cluster: &str) -> Self {
+        let epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let epoch = i64::try_from(epoch.as_millis()).unwrap_or_default();
         Self {
             cluster: cluster.to_owned(),
             cluster_status: Some("ACTIVE".into()),
@@ -143,13 +146,14 @@ impl World {
             hasty: false,
             started_by_service: false,
             started: Instant::now(),
-            advanced_to: EPOCH_MS,
+            epoch,
+            advanced_to: epoch,
             counter: 0,
         }
     }
 
     pub(super) fn now_ms(&self) -> i64 {
-        EPOCH_MS + i64::try_from(self.started.elapsed().as_millis()).unwrap_or_default()
+        self.epoch + i64::try_from(self.started.elapsed().as_millis()).unwrap_or_default()
     }
 
     pub(super) fn next(&mut self) -> u64 {
