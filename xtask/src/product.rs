@@ -1,0 +1,95 @@
+//! Verbs of the product: builds the `nuages` binary and becomes it.
+//!
+//! Invariant: the arguments reach the binary as they were written; in this workspace the project is `django-sample`
+//! unless another one is named.
+
+use std::process::{Child, Command, ExitCode};
+
+use crate::tools::{self, Outcome};
+
+/// The verbs that may need container images on this machine.
+const NEED_IMAGES: [&str; 6] = ["deploy", "check", "build", "push", "plan", "infra"];
+
+/// Builds the binary, meanwhile makes images that are missing, and runs the verb.
+pub(crate) fn run(args: &[String]) -> ExitCode {
+    match prepare(args) {
+        Ok(command) => become_it(command),
+        Err(error) => {
+            tools::say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn prepare(args: &[String]) -> Outcome<Command> {
+    let images = if wants_local_images(args) { Some(start_images()?) } else { None };
+    let built = tools::build(&["nuages"]);
+    // Its own messages say what it could not do; the verb itself then says what is missing.
+    if let Some(mut images) = images {
+        images.wait()?;
+    }
+    built?;
+    let mut command = Command::new(tools::binary("nuages")?);
+    command.args(args);
+    let named = args.iter().any(|arg| arg == "--project" || arg.starts_with("--project="));
+    if !named && std::env::var_os("NUAGES_PROJECT").is_none() && args.first().is_some_and(|verb| verb != "init") {
+        command.env("NUAGES_PROJECT", tools::root().join("django-sample"));
+    }
+    Ok(command)
+}
+
+fn wants_local_images(args: &[String]) -> bool {
+    let verb = args.first().is_some_and(|verb| NEED_IMAGES.contains(&verb.as_str()));
+    let down = args.iter().any(|arg| arg == "down");
+    let local = args.windows(2).any(|pair| (pair[0] == "--env" || pair[0] == "-e") && pair[1] == "local")
+        || args.iter().any(|arg| arg == "--env=local");
+    verb && local && !down
+}
+
+/// Images are built while cargo builds the big binary: the small one that makes them comes first.
+fn start_images() -> Outcome<Child> {
+    tools::build(&["nuages-images"])?;
+    let mut command = Command::new(tools::binary("nuages-images")?);
+    command.args(["--for", "local"]);
+    Ok(command.spawn()?)
+}
+
+/// `cargo xtask images`.
+pub(crate) fn images(args: &[String]) -> Outcome {
+    tools::build(&["nuages-images"])?;
+    let args: Vec<String> = if args.is_empty() { vec!["--for".into(), "all".into()] } else { args.to_vec() };
+    let status = Command::new(tools::binary("nuages-images")?).args(args).status()?;
+    if status.success() { Ok(()) } else { Err("not every image could be made".into()) }
+}
+
+/// Signals and the terminal are the verb's own: on Unix this process becomes it.
+#[cfg(unix)]
+fn become_it(mut command: Command) -> ExitCode {
+    use std::os::unix::process::CommandExt as _;
+    let error = command.exec();
+    tools::say(&format!("error: failed to start {}: {error}", command.get_program().display()));
+    ExitCode::FAILURE
+}
+
+#[cfg(not(unix))]
+fn become_it(mut command: Command) -> ExitCode {
+    match command.status() {
+        Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Err(error) => {
+            tools::say(&format!("error: failed to start {}: {error}", command.get_program().display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wants_local_images;
+
+    #[test]
+    fn only_a_local_environment_needs_images() {
+        let wants = |line: &str| wants_local_images(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert!(wants("deploy --env local") && wants("deploy -e local") && wants("build --env=local"));
+        assert!(!wants("deploy --env staging") && !wants("logs --env local") && !wants("infra down --env local"));
+    }
+}
