@@ -80,14 +80,13 @@ impl ReleasesError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Create { .. } => Some("name another place with --store or NUAGES_STORE".into()),
+            Self::Create { .. } | Self::Foreign(_) => Some("name another place with --store or NUAGES_STORE".into()),
             Self::Newer { tool, .. } => Some(format!("install nuages {tool} or newer")),
             Self::Damaged { path, .. } => Some(format!(
                 "keep a copy of {0}, and put back a backup of it; without one, move it away: nuages then knows no \
                  earlier release",
                 path.display()
             )),
-            Self::Foreign(_) => Some("name another place with --store or NUAGES_STORE".into()),
             Self::Sql { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => Some("free some space and repeat the command".into()),
                 Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {

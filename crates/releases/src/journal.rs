@@ -53,8 +53,7 @@ fn renew(tx: &Transaction<'_>, environment: i64, fence: Fence, now: Timestamp, t
 /// The lease as it stands; none where nobody holds it.
 fn lease(connection: &Connection, environment: i64) -> Result<Option<Lease>, Trouble> {
     let sql = "SELECT fence, holder, acquired, renewed, expires FROM leases WHERE environment = ?1 AND held = 1";
-    type Row = (i64, String, i64, i64, i64);
-    let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Row> {
+    let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(i64, String, i64, i64, i64)> {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
     };
     let Some((fence, holder, acquired, renewed, expires)) =

@@ -107,3 +107,18 @@ pub(crate) fn damage(path: &Path, what: &'static str, source: rusqlite::Error) -
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A published step never changes: files of that format exist. A new format is a new step, with its digest here.
+    #[test]
+    fn published_steps_stay_as_they_are() {
+        let digests: Vec<String> = STEPS
+            .iter()
+            .map(|step| nuages_model::Digest::of(step.as_bytes()).short().to_owned())
+            .collect();
+        assert_eq!(digests, ["802380ac1091"]);
+    }
+}

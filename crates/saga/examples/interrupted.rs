@@ -81,10 +81,10 @@ impl TypedStep for Put {
     }
 
     async fn undo(&self, _: &StepContext, before: Self::Before, _: Option<Self::After>) -> Result<(), StepError> {
-        let mut shelf = self.shelf.lock().expect("nobody panics while holding it");
+        let mut values = self.shelf.lock().expect("nobody panics while holding it");
         match before {
-            Some(value) => shelf.insert(self.params.name.clone(), value),
-            None => shelf.remove(&self.params.name),
+            Some(value) => values.insert(self.params.name.clone(), value),
+            None => values.remove(&self.params.name),
         };
         Ok(())
     }

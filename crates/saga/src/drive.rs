@@ -4,25 +4,24 @@
 //! one: by then the world may hold our own half-made change.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
 use futures_util::future::try_join_all;
-use nuages_model::{Note, Progress};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::cancel::{Cancel, Level};
-use crate::context::StepContext;
+use crate::entry::{End, JournalEvent, Mode, StepEvent, UndoReason};
 use crate::error::{ApplyError, Difference, ErrorReport, SagaError, StepError};
 use crate::events::TaskScope;
+use crate::hand::Hand;
 use crate::holder::Holder;
-use crate::journal::{End, Journal, JournalEvent, Mode, Phase, StepEvent, StepRecord, StepState, UndoReason};
+use crate::journal::{Journal, Phase, StepRecord, StepState};
 use crate::lease::{LeaseGuard, Moment};
-use crate::output::{self, Outputs};
+use crate::output::Outputs;
 use crate::plan::{Plan, PlannedCheck, Stage, StepSpec};
 use crate::runner::{Failure, Outcome, Runner, satisfied, within};
-use crate::step::{Check, Observation, Reversal, Step};
+use crate::step::{Check, Observation, Reversal};
 use crate::{MessageLevel, StepId};
 
 pub(crate) struct Drive<'a> {
@@ -34,13 +33,6 @@ pub(crate) struct Drive<'a> {
     journal: Mutex<Journal>,
     /// Asks the steps of the stage in hand to stop early.
     stop: CancellationToken,
-}
-
-/// A step that was built, and its context for one attempt.
-pub(crate) struct Hand {
-    pub(crate) step: Box<dyn Step>,
-    pub(crate) cx: StepContext,
-    last_status: Arc<SyncMutex<Option<String>>>,
 }
 
 impl<'a> Drive<'a> {
@@ -148,33 +140,6 @@ impl<'a> Drive<'a> {
     /// The last question before anything is changed.
     pub(crate) async fn may_act(&self) -> Result<(), SagaError> {
         self.lease.confirm().await
-    }
-
-    pub(crate) async fn take_in_hand(
-        &self,
-        spec: &StepSpec,
-        attempt: u32,
-        task: &TaskScope,
-        stop: CancellationToken,
-    ) -> Result<Hand, SagaError> {
-        let outputs = self.outputs().await;
-        let params = output::resolve(&spec.params, &outputs).map_err(|source| SagaError::Reference {
-            step: spec.id.clone(),
-            source,
-        })?;
-        let step = self.runner.registry.build(self.plan, spec, params)?;
-        let last_status = Arc::new(SyncMutex::new(None));
-        let progress = {
-            let (last_status, forward) = (last_status.clone(), task.progress());
-            Progress::new(move |note| {
-                if let Note::Status { text } = &note {
-                    *last_status.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
-                }
-                forward.send(note);
-            })
-        };
-        let cx = StepContext::new(self.plan, &spec.id, attempt, progress).stopping_with(stop);
-        Ok(Hand { step, cx, last_status })
     }
 
     async fn forward_unless_cancelled(&self) -> Result<Option<UndoReason>, SagaError> {
@@ -459,7 +424,7 @@ impl<'a> Drive<'a> {
                     .warning(format!("it was done, although: {}", ErrorReport::of(&error)));
                 Ok(after)
             }
-            Ok(Observation::Running) if hand.step.reversal() == Reversal::ForwardOnly && !hand.is_late(&error) => {
+            Ok(Observation::Running) if hand.step.reversal() == Reversal::ForwardOnly && !Hand::is_late(&error) => {
                 hand.cx
                     .progress()
                     .warning(format!("it still runs, although: {}", ErrorReport::of(&error)));
@@ -471,38 +436,5 @@ impl<'a> Drive<'a> {
 
     pub(crate) fn warn(&self, text: String, hint: Option<String>) {
         self.scope.message(MessageLevel::Warning, text, hint);
-    }
-}
-
-/// The step did not end in time.
-#[derive(Debug, thiserror::Error)]
-#[error("it did not end within {seconds} s{}", .last.as_ref().map(|last| format!("; last seen: {last}")).unwrap_or_default())]
-struct Late {
-    seconds: u64,
-    last: Option<String>,
-}
-
-impl Hand {
-    /// Within the step's deadline; the last status stands in the error.
-    pub(crate) async fn limited<T, E: From<StepError>>(
-        &self,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        let deadline = self.step.deadline();
-        match tokio::time::timeout(deadline, work).await {
-            Ok(result) => result,
-            Err(_) => {
-                let last = self.last_status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                Err(StepError::new(Late {
-                    seconds: deadline.as_secs(),
-                    last,
-                })
-                .into())
-            }
-        }
-    }
-
-    fn is_late(&self, error: &StepError) -> bool {
-        error.is::<Late>()
     }
 }

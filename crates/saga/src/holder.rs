@@ -94,7 +94,7 @@ mod system {
             .map(|link| link.to_string_lossy().into_owned())
     }
 
-    /// Field 22 of `/proc/PID/stat` (proc_pid_stat(5)), counted after the name, which may hold spaces and brackets.
+    /// Field 22 of `/proc/PID/stat` (`proc_pid_stat(5)`), counted after the name, which may hold spaces and brackets.
     /// A process that ended and was not waited for runs no more.
     pub(super) fn started(pid: u32) -> Option<String> {
         let stat = line(&format!("/proc/{pid}/stat"))?;

@@ -68,8 +68,10 @@ mod cancel;
 mod codec;
 mod context;
 mod drive;
+mod entry;
 mod error;
 mod events;
+mod hand;
 mod holder;
 mod id;
 mod journal;
@@ -86,13 +88,12 @@ mod undo;
 pub use cancel::{Cancel, Level};
 pub use codec::DecodeError;
 pub use context::StepContext;
+pub use entry::{End, Entry, JournalEvent, Mode, StepEvent, UndoReason};
 pub use error::{ApplyError, Difference, ErrorReport, SagaError, StepError};
 pub use events::{EVENT_VERSION, Event, EventKind, Events, MessageLevel, TaskId, TaskScope, TaskState};
 pub use holder::Holder;
 pub use id::{DeploymentId, IdError, StepId};
-pub use journal::{
-    End, Entry, Illegal, Journal, JournalEvent, Mode, Phase, StepEvent, StepRecord, StepState, UndoReason,
-};
+pub use journal::{Illegal, Journal, Phase, StepRecord, StepState};
 pub use lease::{Fence, Lease, LeaseGuard, LeaseTiming, Standing};
 pub use output::{Outputs, RefError, output};
 pub use plan::{Plan, PlanError, PlannedCheck, Stage, StepSpec, StoredPlan};

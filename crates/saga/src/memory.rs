@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::DeploymentId;
+use crate::entry::Entry;
 use crate::holder::Holder;
-use crate::journal::Entry;
 use crate::lease::{Fence, Lease, Standing};
 use crate::plan::StoredPlan;
 use crate::store::{JournalStore, StoreError, Summary};

@@ -84,22 +84,20 @@ fn collect(value: &Value, found: &mut BTreeSet<StepId>) -> Result<(), RefError> 
 /// The parameters with every reference replaced.
 pub(crate) fn resolve(params: &Value, outputs: &Outputs) -> Result<Value, RefError> {
     Ok(match params {
-        Value::Object(object) => match parse(object)? {
-            Some((step, pointer)) => {
+        Value::Object(object) => {
+            if let Some((step, pointer)) = parse(object)? {
                 let given = outputs.get(&step).ok_or_else(|| RefError::NotYet(step.clone()))?;
-                given
+                return given
                     .pointer(&pointer)
                     .cloned()
-                    .ok_or(RefError::Missing { step, pointer })?
+                    .ok_or(RefError::Missing { step, pointer });
             }
-            None => {
-                let mut resolved = serde_json::Map::new();
-                for (key, value) in object {
-                    resolved.insert(key.clone(), resolve(value, outputs)?);
-                }
-                Value::Object(resolved)
+            let mut resolved = serde_json::Map::new();
+            for (key, value) in object {
+                resolved.insert(key.clone(), resolve(value, outputs)?);
             }
-        },
+            Value::Object(resolved)
+        }
         Value::Array(values) => Value::Array(
             values
                 .iter()

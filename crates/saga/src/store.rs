@@ -13,8 +13,8 @@ use nuages_model::{ReleaseId, World};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::DecodeError;
+use crate::entry::{End, Entry};
 use crate::holder::Holder;
-use crate::journal::{End, Entry};
 use crate::lease::{Fence, Lease};
 use crate::plan::StoredPlan;
 use crate::{DeploymentId, Plan};

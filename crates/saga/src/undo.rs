@@ -6,10 +6,12 @@
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::drive::{Drive, Hand};
+use crate::drive::Drive;
+use crate::entry::{End, JournalEvent, StepEvent, UndoReason};
 use crate::error::{ApplyError, ErrorReport, SagaError, StepError};
 use crate::events::TaskScope;
-use crate::journal::{End, Journal, JournalEvent, Phase, StepEvent, StepRecord, StepState, UndoReason};
+use crate::hand::Hand;
+use crate::journal::{Journal, Phase, StepRecord, StepState};
 use crate::runner::{Failure, Outcome, StuckStep};
 use crate::step::{Observation, Reversal};
 use crate::{Stage, StepSpec};

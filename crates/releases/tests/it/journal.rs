@@ -1,5 +1,6 @@
 //! Plans and journals, over the file: the same answers as the store in memory, whatever is asked.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Step for Append {
         })
     }
     async fn undo(&self, _: &StepContext, before: &Value, _: Option<&Value>) -> Result<(), StepError> {
-        *self.0.lock().unwrap() = before.as_str().unwrap().to_owned();
+        before.as_str().unwrap().clone_into(&mut self.0.lock().unwrap());
         Ok(())
     }
     fn reversal(&self) -> Reversal {
@@ -264,12 +265,13 @@ async fn answer(store: &dyn JournalStore, plans: &[Plan], ask: &Ask) -> String {
             let mut seen = format!("{:?}", store.inspect().await.unwrap().map(|lease| lease.fence));
             for plan in plans {
                 let loaded: Option<(StoredPlan, Vec<Entry>)> = store.load(plan.deployment).await.unwrap();
-                seen += &format!(" {loaded:?}");
+                let _ = write!(seen, " {loaded:?}");
             }
             let ids = |all: Vec<nuages_saga::Summary>| {
                 all.into_iter().map(|one| (one.deployment, one.end)).collect::<Vec<_>>()
             };
-            seen += &format!(" {:?}", ids(store.deployments(10).await.unwrap()));
+            let all = ids(store.deployments(10).await.unwrap());
+            let _ = write!(seen, " {all:?}");
             let open: Option<DeploymentId> = store.unfinished().await.unwrap().map(|one| one.deployment);
             Ok(format!("{seen} {open:?}"))
         }

@@ -11,11 +11,11 @@ async fn one_holds_at_a_time_until_it_runs_out() {
     let place = Place::new();
     let (one, two) = (place.environment().await, place.environment().await);
     let first = one.acquire(&elsewhere("a"), TTL).await.unwrap();
-    place.pass(TTL - Duration::from_secs(1));
+    place.pass(TTL.saturating_sub(Duration::from_secs(1)));
     let held = two.acquire(&elsewhere("b"), TTL).await.unwrap_err();
     assert!(matches!(&held, StoreError::Held(lease) if **lease == first), "{held:?}");
     one.heartbeat(first.fence, TTL).await.unwrap();
-    place.pass(TTL - Duration::from_secs(1));
+    place.pass(TTL.saturating_sub(Duration::from_secs(1)));
     assert!(two.acquire(&elsewhere("b"), TTL).await.is_err(), "it was renewed");
     place.pass(Duration::from_secs(1));
     let second = two.acquire(&elsewhere("b"), TTL).await.unwrap();

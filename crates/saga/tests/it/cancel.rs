@@ -12,7 +12,7 @@ fn long_plan() -> nuages_saga::Plan {
         .stage("one", [acts("a", Kind::Set, Fails::Never)])
         .stage(
             "migrate",
-            [acts_with("m", Kind::Job, Fails::Never, json!({"millis": 60_000}))],
+            [acts_with("m", Kind::Job, Fails::Never, &json!({"millis": 60_000}))],
         )
         .stage("two", [acts("b", Kind::Set, Fails::Never)])
 }
@@ -32,7 +32,7 @@ async fn gracefully_the_migration_is_waited_for_and_the_rest_undone() {
     };
     assert_eq!((kept, reason, failure), (vec![id("m")], UndoReason::Interrupted, None));
     assert!(
-        began.elapsed() >= Duration::from_secs(60),
+        began.elapsed() >= Duration::from_mins(1),
         "the migration was not waited for"
     );
     assert!(world.is_undone(&id("a"), Kind::Set) && world.is_done(&id("m"), Kind::Job));
@@ -93,7 +93,7 @@ async fn detaching_in_the_middle_of_an_undo_leaves_it_to_resume() {
             "m",
             Kind::Job,
             Fails::Never,
-            json!({"millis": 60_000, "deadline": 10}),
+            &json!({"millis": 60_000, "deadline": 10}),
         )],
     );
     let cancel = process.cancel.clone();

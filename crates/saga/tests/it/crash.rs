@@ -36,7 +36,7 @@ fn planned(shape: &Shape) -> Plan {
             .enumerate()
             .map(|(index, (kind, fails))| {
                 let given = last.as_ref().map(|step| output(step, "/value"));
-                acts_with(&format!("s{number}/{index}"), *kind, *fails, json!({"given": given}))
+                acts_with(&format!("s{number}/{index}"), *kind, *fails, &json!({"given": given}))
             })
             .collect();
         last = steps.first().map(|step| step.id.clone());

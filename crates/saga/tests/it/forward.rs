@@ -25,7 +25,7 @@ async fn applies_stage_after_stage_and_then_nothing_is_left_to_do() {
                     "c",
                     Kind::Job,
                     Fails::Never,
-                    json!({"given": output(&id("a"), "/value")}),
+                    &json!({"given": output(&id("a"), "/value")}),
                 )],
             )
     };
@@ -45,7 +45,7 @@ async fn applies_stage_after_stage_and_then_nothing_is_left_to_do() {
 #[tokio::test(start_paused = true)]
 async fn a_stage_runs_at_once() {
     let (_, _, process) = place();
-    let jobs = ["a", "b", "c"].map(|name| acts_with(name, Kind::Job, Fails::Never, json!({"millis": 60_000})));
+    let jobs = ["a", "b", "c"].map(|name| acts_with(name, Kind::Job, Fails::Never, &json!({"millis": 60_000})));
     let began = tokio::time::Instant::now();
     process.deploy(plan().stage("all", jobs)).await.unwrap();
     assert!(
@@ -65,7 +65,7 @@ async fn says_what_cannot_be_known_yet() {
             "b",
             Kind::Set,
             Fails::Never,
-            json!({"given": output(&id("a"), "/value")}),
+            &json!({"given": output(&id("a"), "/value")}),
         )],
     );
     let plan = process.runner.plan(plan, &scope).await.unwrap();
@@ -198,7 +198,7 @@ async fn an_answer_that_was_lost_is_not_a_failure() {
 async fn a_step_that_takes_too_long_fails_and_tells_what_was_seen_last() {
     let (_, _, process) = place();
     // The job goes on after the deadline; the undo waits for it.
-    let slow = acts_with("a", Kind::Job, Fails::Never, json!({"millis": 9_000, "deadline": 5}));
+    let slow = acts_with("a", Kind::Job, Fails::Never, &json!({"millis": 9_000, "deadline": 5}));
     let report = process.deploy(plan().stage("one", [slow])).await.unwrap();
     let Outcome::Restored {
         kept,
@@ -221,7 +221,7 @@ async fn an_output_that_is_not_there_fails_the_step_that_wants_it() {
             "b",
             Kind::Set,
             Fails::Never,
-            json!({"given": output(&id("a"), "/nothing")}),
+            &json!({"given": output(&id("a"), "/nothing")}),
         )],
     );
     let report = process.deploy(plan).await.unwrap();

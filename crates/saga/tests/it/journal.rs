@@ -284,13 +284,11 @@ proptest! {
         let planned = JournalEvent::Planned { plan: StoredPlan::of(&plan).digest() };
         for event in [planned, started()].into_iter().chain(events) {
             let before = journal.clone();
-            match journal.next(event.clone()) {
-                Ok(entry) => {
-                    journal.accept(&entry).unwrap();
-                    entries.push(entry);
-                }
-                // A refusal changes nothing.
-                Err(_) => prop_assert_eq!(before.position(), journal.position()),
+            if let Ok(entry) = journal.next(event.clone()) {
+                journal.accept(&entry).unwrap();
+                entries.push(entry);
+            } else {
+                prop_assert_eq!(before.position(), journal.position(), "a refusal changes nothing");
             }
             let state = |step: &str| journal.step(&id(step)).unwrap().state;
             // The second stage is never begun before the first is complete, nor the first undone before the second.

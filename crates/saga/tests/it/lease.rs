@@ -171,7 +171,7 @@ async fn a_lease_that_is_lost_ends_the_run() {
             "m",
             Kind::Job,
             Fails::Never,
-            serde_json::json!({"millis": 500_000}),
+            &serde_json::json!({"millis": 500_000}),
         )],
     );
     let steals = async {

@@ -530,10 +530,10 @@ impl Process {
 
 /// A step of the simulated kind.
 pub(crate) fn acts(name: &str, kind: Kind, fails: Fails) -> StepSpec {
-    acts_with(name, kind, fails, json!({}))
+    acts_with(name, kind, fails, &json!({}))
 }
 
-pub(crate) fn acts_with(name: &str, kind: Kind, fails: Fails, more: Value) -> StepSpec {
+pub(crate) fn acts_with(name: &str, kind: Kind, fails: Fails, more: &Value) -> StepSpec {
     let mut params = json!({"kind": kind, "fails": fails, "given": null});
     params
         .as_object_mut()

@@ -90,7 +90,7 @@ async fn stuck_stops_and_says_how_to_finish_and_resume_goes_on() {
 async fn resume_and_abort_attach_to_what_still_runs_and_never_start_a_second() {
     let wanted = || {
         let long = serde_json::json!({"millis": 120_000});
-        plan().stage("migrate", [acts_with("m", Kind::Job, Fails::Never, long)])
+        plan().stage("migrate", [acts_with("m", Kind::Job, Fails::Never, &long)])
     };
     let mut running = 0;
     for point in 0..20 {
@@ -103,9 +103,10 @@ async fn resume_and_abort_attach_to_what_still_runs_and_never_start_a_second() {
                 continue;
             }
             running += 1;
-            let report = match abort {
-                true => process.abort(plan.deployment).await.unwrap(),
-                false => process.resume(plan.deployment).await.unwrap(),
+            let report = if abort {
+                process.abort(plan.deployment).await.unwrap()
+            } else {
+                process.resume(plan.deployment).await.unwrap()
             };
             match report.outcome {
                 Outcome::Finished => assert!(!abort),
