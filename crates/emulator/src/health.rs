@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{EmulatorError, Engine};
 
-/// How long one question may take.
+/// How long a health check may take.
 const ONE_QUESTION: Duration = Duration::from_secs(5);
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -48,10 +48,14 @@ pub async fn get(port: u16, path: &str) -> Result<Answer, String> {
     let request = http::Request::get(path)
         .body(Full::default())
         .map_err(|error| error.to_string())?;
-    send(port, request).await
+    send(port, request, ONE_QUESTION).await
 }
 
-pub(crate) async fn send(port: u16, mut request: http::Request<Full<Bytes>>) -> Result<Answer, String> {
+pub(crate) async fn send(
+    port: u16,
+    mut request: http::Request<Full<Bytes>>,
+    limit: Duration,
+) -> Result<Answer, String> {
     let host = http::HeaderValue::from_str(&format!("127.0.0.1:{port}")).map_err(|error| error.to_string())?;
     request.headers_mut().insert(http::header::HOST, host);
     let exchange = async {
@@ -73,9 +77,9 @@ pub(crate) async fn send(port: u16, mut request: http::Request<Full<Bytes>>) -> 
         driver.abort();
         Ok(Answer { status, body })
     };
-    match tokio::time::timeout(ONE_QUESTION, exchange).await {
+    match tokio::time::timeout(limit, exchange).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {}s", ONE_QUESTION.as_secs())),
+        Err(_) => Err(format!("no answer within {}s", limit.as_secs())),
     }
 }
 

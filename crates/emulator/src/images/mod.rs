@@ -224,7 +224,7 @@ async fn make(
             let pulled = if image.published {
                 pull::pull(engine, image.tag, progress).await
             } else {
-                Err("unpublished".into())
+                Err("no registry has it".into())
             };
             (*image, pulled, start.elapsed())
         });

@@ -8,6 +8,7 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,8 @@ use crate::{EmulatorError, Engine, health};
 /// The file in the container; its folder exists in every image.
 const FOLDER: &str = "/var/lib";
 const FILE: &str = "nuages-attached";
+/// An emulator loads a service when it is first asked for, which takes long on a machine that is busy.
+const LIMIT: Duration = Duration::from_mins(1);
 /// The name in the emulator's parameter store.
 const PARAMETER: &str = "/nuages/attached";
 
@@ -143,7 +146,7 @@ async fn ask(
         .body(Full::new(Bytes::from(body.to_string())));
     let what = || format!("read or write the emulator's marker ({action})");
     let request = request.map_err(|error| EmulatorError::io(what(), std::io::Error::other(error)))?;
-    let answer = health::send(port, request)
+    let answer = health::send(port, request, LIMIT)
         .await
         .map_err(|error| EmulatorError::io(what(), std::io::Error::other(error)))?;
     let value: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
