@@ -1,7 +1,7 @@
 //! From a `nuages.toml` to a healthy release, and back: what joins the adapters into one deployment.
 //!
 //! [`Session`] is a project's environment, connected and proven. On it stand the verbs: [`deploy`], [`plan`],
-//! [`verify`], [`check`], [`rollback`], [`resume`], [`abort`], [`status`], [`infra`]. A deployment's writes to what
+//! [`verify`], [`check`], [`rollback`], [`resume`], [`abort`], [`status`], [`infra_up`]. A deployment's writes to what
 //! serves are steps of a saga ([`steps`]); what comes before (secrets, stack, build, checks, push) is content-addressed
 //! and leaves the serving release alone.
 //!

@@ -21,7 +21,7 @@ pub(crate) fn write(err: &mut dyn Write, report: &ErrorReport, style: Style) -> 
     }
 }
 
-/// The text of [`write`].
+/// The text of [`write()`].
 pub(crate) fn render(report: &ErrorReport, style: Style) -> String {
     let mut lines = vec![format!(
         "{} {}",
