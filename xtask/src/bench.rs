@@ -14,5 +14,9 @@ pub(crate) fn run(name: Option<&str>) -> Outcome {
     command.env("NUAGES_BENCH_OUT", tools::target()?.join("bench"));
     command.env("NUAGES_WORKSPACE", tools::root());
     let status = command.status()?;
-    if status.success() { Ok(()) } else { Err("the bench could not be run".into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the bench could not be run".into())
+    }
 }

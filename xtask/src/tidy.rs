@@ -31,7 +31,9 @@ pub(crate) fn run() -> Outcome {
     let root = tools::root();
     let mut problems = Vec::new();
     for file in listed.lines().filter(|file| *file != LOCK) {
-        let Ok(bytes) = std::fs::read(root.join(file)) else { continue };
+        let Ok(bytes) = std::fs::read(root.join(file)) else {
+            continue;
+        };
         let Ok(text) = String::from_utf8(bytes) else {
             if !is_picture(file) {
                 problems.push(format!("{file}: is no text; binaries are not committed"));
@@ -43,11 +45,21 @@ pub(crate) fn run() -> Outcome {
     for problem in &problems {
         say(problem);
     }
-    if problems.is_empty() { Ok(()) } else { Err(format!("{} problems", problems.len()).into()) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} problems", problems.len()).into())
+    }
+}
+
+fn is(file: &str, extension: &str) -> bool {
+    Path::new(file).extension().is_some_and(|there| there == extension)
 }
 
 fn is_picture(file: &str) -> bool {
-    Path::new(file).extension().is_some_and(|e| ["png", "ico", "woff2", "svg"].iter().any(|known| e == *known))
+    ["png", "ico", "woff2", "svg"]
+        .iter()
+        .any(|extension| is(file, extension))
 }
 
 fn check(file: &str, text: &str, problems: &mut Vec<String>) {
@@ -57,11 +69,11 @@ fn check(file: &str, text: &str, problems: &mut Vec<String>) {
                 problems.push(format!("{file}:{}: `{word}`: {why}", number + 1));
             }
         }
-        if line.ends_with([' ', '\t']) && !file.ends_with(".md") && !file.ends_with(".snap") {
+        if line.ends_with([' ', '\t']) && !is(file, "md") && !is(file, "snap") {
             problems.push(format!("{file}:{}: white space at the end", number + 1));
         }
     }
-    if !file.ends_with(".rs") {
+    if !is(file, "rs") {
         return;
     }
     let lines = text.lines().count();
@@ -83,7 +95,11 @@ mod tests {
     #[test]
     fn problems_name_their_line() {
         let mut problems = Vec::new();
-        check("crates/x/src/a.rs", concat!("//! A.\nfn a() {} // TO", "DO\nlet b; \n"), &mut problems);
+        check(
+            "crates/x/src/a.rs",
+            concat!("//! A.\nfn a() {} // TO", "DO\nlet b; \n"),
+            &mut problems,
+        );
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].starts_with("crates/x/src/a.rs:2:") && problems[1].starts_with("crates/x/src/a.rs:3:"));
     }

@@ -14,7 +14,9 @@ pub(crate) fn say(line: &str) {
 
 /// The workspace's folder.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// A shell in the workspace's folder.
@@ -28,13 +30,21 @@ pub(crate) fn shell() -> Outcome<Shell> {
 pub(crate) fn target() -> Outcome<PathBuf> {
     if let Some(dir) = std::env::var_os("CARGO_TARGET_DIR") {
         let dir = PathBuf::from(dir);
-        return Ok(if dir.is_absolute() { dir } else { std::env::current_dir()?.join(dir) });
+        return Ok(if dir.is_absolute() {
+            dir
+        } else {
+            std::env::current_dir()?.join(dir)
+        });
     }
     let shell = shell()?;
-    let metadata = cmd!(shell, "cargo metadata --format-version 1 --no-deps").quiet().read()?;
+    let metadata = cmd!(shell, "cargo metadata --format-version 1 --no-deps")
+        .quiet()
+        .read()?;
     let key = "\"target_directory\":\"";
     let found = metadata.find(key).map(|at| &metadata[at + key.len()..]);
-    let dir = found.and_then(|rest| rest.split('"').next()).ok_or("cargo metadata names no target folder")?;
+    let dir = found
+        .and_then(|rest| rest.split('"').next())
+        .ok_or("cargo metadata names no target folder")?;
     Ok(PathBuf::from(dir.replace("\\\\", "\\")))
 }
 
@@ -49,7 +59,9 @@ pub(crate) fn build(bins: &[&str]) -> Outcome {
 
 /// A built binary's path.
 pub(crate) fn binary(name: &str) -> Outcome<PathBuf> {
-    Ok(target()?.join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    Ok(target()?
+        .join("debug")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// A Python environment with what these requirement files pin; made once for each content of theirs. Answers its `bin`.
@@ -70,11 +82,20 @@ pub(crate) fn python(name: &str, requirements: &[&str]) -> Outcome<PathBuf> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
-    let python = if cmd!(shell, "python3 --version").quiet().ignore_stdout().run().is_ok() { "python3" } else { "python" };
+    let python = if cmd!(shell, "python3 --version").quiet().ignore_stdout().run().is_ok() {
+        "python3"
+    } else {
+        "python"
+    };
     cmd!(shell, "{python} -m venv {folder}").quiet().run()?;
     let pip = bin.join("pip");
     let files = requirements.iter().flat_map(|file| ["-r", file]);
-    cmd!(shell, "{pip} install --quiet --disable-pip-version-check --require-hashes {files...}").quiet().run()?;
+    cmd!(
+        shell,
+        "{pip} install --quiet --disable-pip-version-check --require-hashes {files...}"
+    )
+    .quiet()
+    .run()?;
     std::fs::write(&marker, stamp)?;
     Ok(bin)
 }
@@ -82,6 +103,11 @@ pub(crate) fn python(name: &str, requirements: &[&str]) -> Outcome<PathBuf> {
 /// Whether a program is on PATH and answers.
 pub(crate) fn has(program: &str, argument: &str) -> bool {
     shell().is_ok_and(|shell| {
-        cmd!(shell, "{program} {argument}").quiet().ignore_stdout().ignore_stderr().run().is_ok()
+        cmd!(shell, "{program} {argument}")
+            .quiet()
+            .ignore_stdout()
+            .ignore_stderr()
+            .run()
+            .is_ok()
     })
 }

@@ -3,7 +3,11 @@
 use nuages_aws::{AwsContext, AwsSettings};
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "an example's output is its purpose")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example's output is its purpose"
+)]
 async fn main() {
     match AwsContext::connect(&AwsSettings::default()).await {
         Ok(aws) => println!("{} in {}", aws.identity().arn, aws.region()),

@@ -12,6 +12,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_types::SdkConfig;
 use nuages_model::{AccountId, Region, Secret};
 use url::Url;
@@ -98,7 +99,9 @@ impl AwsError {
                 format!("use credentials of {expected} (AWS_PROFILE), or correct `account` in nuages.toml")
             }
             Self::CaBundle { .. } => "point AWS_CA_BUNDLE at a PEM file, or unset it".into(),
-            Self::BadEndpoint { .. } => "set AWS_ENDPOINT_URL to a URL such as http://127.0.0.1:4566, or unset it".into(),
+            Self::BadEndpoint { .. } => {
+                "set AWS_ENDPOINT_URL to a URL such as http://127.0.0.1:4566, or unset it".into()
+            }
             Self::BadIdentity(_) => return None,
         })
     }
@@ -121,7 +124,7 @@ struct Inner {
 /// How long the credential chain may take where nothing but an instance's metadata service could answer.
 const METADATA_ONLY: Duration = Duration::from_secs(2);
 /// How long it may take where a profile is configured: single sign-on and credential processes need time.
-const CONFIGURED: Duration = Duration::from_secs(60);
+const CONFIGURED: Duration = Duration::from_mins(1);
 
 impl AwsContext {
     /// Loads the configuration, resolves credentials, and asks STS who we are.
@@ -129,7 +132,9 @@ impl AwsContext {
         let endpoint = match &settings.endpoint_url {
             Some(url) => Some(url.clone()),
             None => match std::env::var("AWS_ENDPOINT_URL") {
-                Ok(text) if !text.is_empty() => Some(Url::parse(&text).map_err(|_| AwsError::BadEndpoint { url: text })?),
+                Ok(text) if !text.is_empty() => {
+                    Some(Url::parse(&text).map_err(|_| AwsError::BadEndpoint { url: text })?)
+                }
                 _ => None,
             },
         };
@@ -138,7 +143,11 @@ impl AwsContext {
             .or_else(|| std::env::var("NUAGES_EMULATOR").ok().and_then(|name| name.parse().ok()));
         let quirks = Quirks::from_endpoint(endpoint.as_ref(), named);
         let plain = endpoint.as_ref().is_some_and(|url| url.scheme() == "http");
-        let http = if plain { http_client::build_plain() } else { http_client::build()? };
+        let http = if plain {
+            http_client::build_plain()
+        } else {
+            http_client::build()?
+        };
 
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
@@ -160,13 +169,22 @@ impl AwsContext {
         }
         // A region that we know is not looked for: the chain's last resort is an instance's metadata service.
         let known = settings.region.clone().or_else(region_from_environment).or_else(|| {
-            settings.static_credentials.as_ref().and_then(|_| quirks.default_region())
+            settings
+                .static_credentials
+                .as_ref()
+                .and_then(|_| quirks.default_region())
         });
         if let Some(region) = &known {
             loader = loader.region(aws_config::Region::new(region.as_str().to_owned()));
         }
-        let patience = if metadata_is_the_only_hope(settings) { METADATA_ONLY } else { CONFIGURED };
-        let sdk = tokio::time::timeout(patience, loader.load()).await.map_err(|_| nobody_answered())?;
+        let patience = if metadata_is_the_only_hope(settings) {
+            METADATA_ONLY
+        } else {
+            CONFIGURED
+        };
+        let sdk = tokio::time::timeout(patience, loader.load())
+            .await
+            .map_err(|_| nobody_answered())?;
         let region = match known {
             Some(region) => region,
             None => sdk
@@ -184,8 +202,14 @@ impl AwsContext {
             .map_err(|e| AwsError::Identity(describe("sts:GetCallerIdentity", &e)))?;
         let bad = |what: &str| AwsError::BadIdentity(format!("{what} is missing or malformed"));
         let identity = Identity {
-            account: answer.account().and_then(|a| a.parse().ok()).ok_or_else(|| bad("the account"))?,
-            arn: answer.arn().and_then(|a| a.parse().ok()).ok_or_else(|| bad("the ARN"))?,
+            account: answer
+                .account()
+                .and_then(|a| a.parse().ok())
+                .ok_or_else(|| bad("the account"))?,
+            arn: answer
+                .arn()
+                .and_then(|a| a.parse().ok())
+                .ok_or_else(|| bad("the ARN"))?,
             user_id: answer.user_id().unwrap_or_default().to_owned(),
         };
         if let Some(expected) = settings.expected_account.as_ref().filter(|e| **e != identity.account) {
@@ -195,13 +219,27 @@ impl AwsContext {
                 arn: identity.arn.to_string(),
             });
         }
-        Ok(Self { inner: Arc::new(Inner { sdk, identity, region, quirks }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                sdk,
+                identity,
+                region,
+                quirks,
+            }),
+        })
     }
 
     /// A context around a configuration whose identity is asserted, not asked for: for tests and for tools that have
     /// proven it themselves.
     pub fn assume(sdk: SdkConfig, identity: Identity, region: Region, quirks: Quirks) -> Self {
-        Self { inner: Arc::new(Inner { sdk, identity, region, quirks }) }
+        Self {
+            inner: Arc::new(Inner {
+                sdk,
+                identity,
+                region,
+                quirks,
+            }),
+        }
     }
 
     /// What SDK clients are made from: `aws_sdk_ecs::Client::new(aws.sdk())`.
@@ -226,7 +264,9 @@ impl AwsContext {
 }
 
 fn region_from_environment() -> Option<Region> {
-    ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(|name| std::env::var(name).ok()?.parse().ok())
+    ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok()?.parse().ok())
 }
 
 /// Whether neither the settings, the environment nor a shared file could give credentials.
@@ -242,17 +282,25 @@ fn metadata_is_the_only_hope(settings: &AwsSettings) -> bool {
     if settings.static_credentials.is_some() || settings.profile.is_some() {
         return false;
     }
-    if SOURCES.iter().any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())) {
+    if SOURCES
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
+    {
         return false;
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let file = |variable: &str, default: &str| {
-        std::env::var_os(variable).map(PathBuf::from).or_else(|| home.as_ref().map(|h| h.join(default)))
+        std::env::var_os(variable)
+            .map(PathBuf::from)
+            .or_else(|| home.as_ref().map(|h| h.join(default)))
     };
-    ![file("AWS_CONFIG_FILE", ".aws/config"), file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")]
-        .iter()
-        .flatten()
-        .any(|path| path.exists())
+    ![
+        file("AWS_CONFIG_FILE", ".aws/config"),
+        file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
+    ]
+    .iter()
+    .flatten()
+    .any(|path| path.exists())
 }
 
 fn nobody_answered() -> AwsError {
@@ -263,12 +311,15 @@ fn nobody_answered() -> AwsError {
 
 async fn check_credentials(sdk: &SdkConfig, patience: Duration) -> Result<(), AwsError> {
     let Some(provider) = sdk.credentials_provider() else {
-        return Err(AwsError::NoCredentials { why: "no provider is configured".into() });
+        return Err(AwsError::NoCredentials {
+            why: "no provider is configured".into(),
+        });
     };
     match tokio::time::timeout(patience, provider.provide_credentials()).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(aws_credential_types::provider::error::CredentialsError::CredentialsNotLoaded(_))) => Err(nobody_answered()),
+        Ok(Err(CredentialsError::CredentialsNotLoaded(_))) | Err(_) => Err(nobody_answered()),
+        // Whatever a metadata service says to a machine that has no role tells a person nothing.
+        Ok(Err(_)) if patience == METADATA_ONLY => Err(nobody_answered()),
         Ok(Err(error)) => Err(AwsError::NoCredentials { why: chain(&error) }),
-        Err(_) => Err(nobody_answered()),
     }
 }

@@ -126,7 +126,11 @@ where
             };
             described.kind = classify(described.code.as_deref().unwrap_or_default(), status);
             // A service that refuses a request (4xx) has not carried it out; one that fails (5xx) may have.
-            described.effect = if (400..500).contains(&status) { Effect::None } else { Effect::Unknown };
+            described.effect = if (400..500).contains(&status) {
+                Effect::None
+            } else {
+                Effect::Unknown
+            };
         }
         SdkError::ConstructionFailure(_) => {
             described.kind = Kind::Invalid;
@@ -138,7 +142,11 @@ where
                 .as_connector_error()
                 .map_or_else(|| chain(error.source().unwrap_or(error)), |cause| chain(cause));
             let credentials = has_credentials_cause(error);
-            described.kind = if credentials { Kind::Credentials } else { Kind::Unreachable };
+            described.kind = if credentials {
+                Kind::Credentials
+            } else {
+                Kind::Unreachable
+            };
             // A refused connection carried nothing; a broken one may have.
             if credentials || failure.is_user() || refused(error) {
                 described.effect = Effect::None;
@@ -164,7 +172,15 @@ where
 fn classify(code: &str, status: u16) -> Kind {
     // Codes carry the same few words in every service; the full list of none of them is documented.
     let has = |words: &[&str]| words.iter().any(|w| code.contains(w));
-    if status == 429 || has(&["Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown", "RateExceeded"]) {
+    if status == 429
+        || has(&[
+            "Throttl",
+            "TooManyRequests",
+            "RequestLimitExceeded",
+            "SlowDown",
+            "RateExceeded",
+        ])
+    {
         Kind::Throttled
     } else if has(&[
         "ExpiredToken",
@@ -181,7 +197,15 @@ fn classify(code: &str, status: u16) -> Kind {
         Kind::AccessDenied
     } else if has(&["NotFound", "NoSuch", "DoesNotExist"]) || status == 404 {
         Kind::NotFound
-    } else if has(&["AlreadyExists", "Conflict", "InUse", "ResourceExists", "InProgress", "Concurrent"]) || status == 409 {
+    } else if has(&[
+        "AlreadyExists",
+        "Conflict",
+        "InUse",
+        "ResourceExists",
+        "InProgress",
+        "Concurrent",
+    ]) || status == 409
+    {
         Kind::Conflict
     } else if status >= 500 {
         Kind::Server
@@ -202,12 +226,13 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
 }
 
 fn has_credentials_cause(error: &(dyn StdError + 'static)) -> bool {
-    causes(error).any(|e| e.is::<aws_credential_types::provider::error::CredentialsError>())
+    causes(error).any(<dyn StdError>::is::<aws_credential_types::provider::error::CredentialsError>)
 }
 
 fn refused(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|e| {
-        e.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused)
+        e.downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused)
     })
 }
 
@@ -255,7 +280,10 @@ mod tests {
             kind: Kind::AccessDenied,
             effect: Effect::None,
         };
-        assert_eq!(error.to_string(), "ecs:RunTask failed: AccessDeniedException: not authorized (request r-1)");
+        assert_eq!(
+            error.to_string(),
+            "ecs:RunTask failed: AccessDeniedException: not authorized (request r-1)"
+        );
         assert!(error.hint().unwrap().contains("`ecs:RunTask`"));
     }
 }

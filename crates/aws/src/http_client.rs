@@ -14,15 +14,24 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use crate::context::AwsError;
 
 pub(crate) fn build() -> Result<SharedHttpClient, AwsError> {
-    let tls = match std::env::var_os("AWS_CA_BUNDLE").filter(|v| !v.is_empty()).map(PathBuf::from) {
+    let tls = match std::env::var_os("AWS_CA_BUNDLE")
+        .filter(|v| !v.is_empty())
+        .map(PathBuf::from)
+    {
         None => TlsContext::default(),
         Some(path) => {
-            let pem = std::fs::read(&path).map_err(|source| AwsError::CaBundle { path: path.clone(), source })?;
+            let pem = std::fs::read(&path).map_err(|source| AwsError::CaBundle {
+                path: path.clone(),
+                source,
+            })?;
             let store = TrustStore::empty().with_native_roots(true).with_pem_certificate(pem);
-            TlsContext::builder().with_trust_store(store).build().map_err(|e| AwsError::CaBundle {
-                path,
-                source: std::io::Error::other(e),
-            })?
+            TlsContext::builder()
+                .with_trust_store(store)
+                .build()
+                .map_err(|e| AwsError::CaBundle {
+                    path,
+                    source: std::io::Error::other(e),
+                })?
         }
     };
     Ok(Builder::new().build_with_connector_fn(move |settings, components| {
@@ -30,8 +39,11 @@ pub(crate) fn build() -> Result<SharedHttpClient, AwsError> {
         if let Some(settings) = settings {
             connector = connector.connector_settings(settings.clone());
         }
-        connector.set_sleep_impl(components.and_then(|c| c.sleep_impl()));
-        connector.tls_provider(Provider::rustls(CryptoMode::Ring)).tls_context(tls.clone()).build()
+        connector.set_sleep_impl(components.and_then(aws_sdk_sts::config::RuntimeComponents::sleep_impl));
+        connector
+            .tls_provider(Provider::rustls(CryptoMode::Ring))
+            .tls_context(tls.clone())
+            .build()
     }))
 }
 

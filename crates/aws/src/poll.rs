@@ -37,12 +37,20 @@ pub struct Pace {
 impl Pace {
     /// The same pause each time.
     pub const fn every(pause: Duration) -> Self {
-        Self { first: pause, max: pause, factor: 1.0 }
+        Self {
+            first: pause,
+            max: pause,
+            factor: 1.0,
+        }
     }
 
     /// Pauses that grow by half each time.
     pub const fn growing(first: Duration, max: Duration) -> Self {
-        Self { first, max, factor: 1.5 }
+        Self {
+            first,
+            max,
+            factor: 1.5,
+        }
     }
 
     fn next(&self, pause: Duration) -> Duration {
@@ -168,7 +176,12 @@ where
             Ok(Err(error)) => return Err(WaitError::Fetch(error)),
             Ok(Ok(value)) => match condition(&value) {
                 Verdict::Ready(result) => return Ok(result),
-                Verdict::Failed(why) => return Err(WaitError::Failed { what: wait.what.to_owned(), why }),
+                Verdict::Failed(why) => {
+                    return Err(WaitError::Failed {
+                        what: wait.what.to_owned(),
+                        why,
+                    });
+                }
                 Verdict::NotYet(status) => {
                     if status != last {
                         wait.progress.status(status.clone());
@@ -198,7 +211,11 @@ where
 }
 
 fn timed_out<E>(wait: &Wait<'_>, last: String) -> WaitError<E> {
-    WaitError::TimedOut { what: wait.what.to_owned(), last, timeout: wait.timeout }
+    WaitError::TimedOut {
+        what: wait.what.to_owned(),
+        last,
+        timeout: wait.timeout,
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +274,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn keeps_the_last_status() {
         let (result, took) = run(vec![Ok(7)], 5).await;
-        assert_eq!(result.unwrap_err().to_string(), "three took longer than 5 s; last seen: at 0");
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "three took longer than 5 s; last seen: at 0"
+        );
         assert_eq!(took, Duration::from_secs(5));
     }
 

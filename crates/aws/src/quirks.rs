@@ -22,7 +22,9 @@ impl FromStr for EmulatorKind {
         match value {
             "ministack" => Ok(Self::MiniStack),
             "localstack" => Ok(Self::LocalStack),
-            other => Err(format!("`{other}` is no emulator that nuages knows (ministack, localstack)")),
+            other => Err(format!(
+                "`{other}` is no emulator that nuages knows (ministack, localstack)"
+            )),
         }
     }
 }
@@ -41,7 +43,9 @@ impl Quirks {
 
     /// An emulator at this endpoint.
     pub const fn emulator(kind: EmulatorKind, endpoint: Url) -> Self {
-        Self { emulator: Some((kind, endpoint)) }
+        Self {
+            emulator: Some((kind, endpoint)),
+        }
     }
 
     /// Tells an emulator by its endpoint: an override that is no AWS host (a VPC endpoint's name ends in AWS's domain).
@@ -66,7 +70,10 @@ impl Quirks {
     }
 
     fn ministack(&self) -> Option<&Url> {
-        self.emulator.as_ref().filter(|(kind, _)| *kind == EmulatorKind::MiniStack).map(|(_, url)| url)
+        self.emulator
+            .as_ref()
+            .filter(|(kind, _)| *kind == EmulatorKind::MiniStack)
+            .map(|(_, url)| url)
     }
 
     /// The host under which we reach the registry that AWS calls `ACCOUNT.dkr.ecr.REGION.…`. MiniStack answers AWS's
@@ -115,7 +122,14 @@ impl Quirks {
 }
 
 fn is_aws_host(host: &str) -> bool {
-    [".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".amazonwebservices.com.cn"].iter().any(|d| host.ends_with(d))
+    [
+        ".amazonaws.com",
+        ".amazonaws.com.cn",
+        ".api.aws",
+        ".amazonwebservices.com.cn",
+    ]
+    .iter()
+    .any(|d| host.ends_with(d))
 }
 
 #[cfg(test)]
@@ -127,8 +141,14 @@ mod tests {
         let vpc: Url = "https://vpce-1.ecs.eu-west-1.vpce.amazonaws.com".parse().unwrap();
         for quirks in [Quirks::none(), Quirks::from_endpoint(Some(&vpc), None)] {
             assert!(!quirks.is_emulator());
-            assert_eq!(quirks.registry_host("1.dkr.ecr.x.amazonaws.com"), "1.dkr.ecr.x.amazonaws.com");
-            assert_eq!(quirks.load_balancer_url("a.elb.amazonaws.com", true).unwrap().as_str(), "https://a.elb.amazonaws.com/");
+            assert_eq!(
+                quirks.registry_host("1.dkr.ecr.x.amazonaws.com"),
+                "1.dkr.ecr.x.amazonaws.com"
+            );
+            assert_eq!(
+                quirks.load_balancer_url("a.elb.amazonaws.com", true).unwrap().as_str(),
+                "https://a.elb.amazonaws.com/"
+            );
             assert!(!quirks.database_by_api() && !quirks.registry_is_plain_http());
         }
     }
@@ -138,9 +158,15 @@ mod tests {
         let url: Url = "http://127.0.0.1:4600".parse().unwrap();
         let quirks = Quirks::from_endpoint(Some(&url), None);
         assert_eq!(quirks.emulator_kind(), Some(EmulatorKind::MiniStack));
-        assert_eq!(quirks.registry_host("123456789012.dkr.ecr.eu-west-1.amazonaws.com"), "localhost:4600");
         assert_eq!(
-            quirks.load_balancer_url("blog-local-p8qa54cw.eu-west-1.elb.amazonaws.com", false).unwrap().as_str(),
+            quirks.registry_host("123456789012.dkr.ecr.eu-west-1.amazonaws.com"),
+            "localhost:4600"
+        );
+        assert_eq!(
+            quirks
+                .load_balancer_url("blog-local-p8qa54cw.eu-west-1.elb.amazonaws.com", false)
+                .unwrap()
+                .as_str(),
             "http://blog-local.alb.localhost:4600/"
         );
     }

@@ -93,7 +93,7 @@ pub(crate) async fn run(cli: Cli) -> Ending {
     let _ = listening.await;
     drop(app);
     if choice.json {
-        let ending = ended.map_or_else(|problem| outcome::explain(&problem, choice, &events), |ending| ending);
+        let ending = ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &events));
         drop(events);
         let _ = showing.await;
         return ending;

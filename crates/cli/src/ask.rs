@@ -11,8 +11,8 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, PipelineError> 
     }
     if !std::io::stdin().is_terminal() {
         return Err(PipelineError::Arguments {
-            what: format!("there is nobody to ask: {question}"),
-            hint: Some("add --yes".into()),
+            what: format!("nobody can answer without a terminal: {question}"),
+            hint: Some("`--yes` answers yes".into()),
         });
     }
     let mut err = std::io::stderr().lock();

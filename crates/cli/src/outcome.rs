@@ -1,5 +1,6 @@
 //! The last words of a verb that did not end well.
 
+use nuages_config::ConfigError;
 use nuages_pipeline::{Ending, PipelineError};
 use nuages_saga::{Events, MessageLevel};
 
@@ -19,22 +20,19 @@ pub(crate) fn explain(problem: &PipelineError, choice: Choice, events: &Events) 
         return problem.ending();
     }
     let surroundings = Surroundings::of_process();
-    match problem {
-        // The configuration's problems point at lines of the file; each carries its own help.
-        PipelineError::Config(errors) => {
-            let style = surroundings.style(choice.color);
-            let width = console::Term::stderr()
-                .size_checked()
-                .map_or(100, |(_, columns)| usize::from(columns));
-            screen::complain(errors.render(width, style.has_color()).trim_end());
+    let style = surroundings.style(choice.color);
+    // The configuration's problems point at lines of the file; each carries its own help.
+    if let PipelineError::Config(errors) | PipelineError::Project(ConfigError::Invalid(errors)) = problem {
+        let width = console::Term::stderr()
+            .size_checked()
+            .map_or(100, |(_, columns)| usize::from(columns));
+        screen::complain(errors.render(width, style.has_color()).trim_end());
+    } else {
+        for line in before(problem) {
+            screen::complain(&line);
         }
-        _ => {
-            for line in before(problem) {
-                screen::complain(&line);
-            }
-            // Where stderr is gone nobody can be told.
-            let _ = error::write(&mut std::io::stderr().lock(), &report, surroundings.style(choice.color));
-        }
+        // Where stderr is gone nobody can be told.
+        let _ = error::write(&mut std::io::stderr().lock(), &report, style);
     }
     problem.ending()
 }

@@ -68,7 +68,7 @@ async fn deploy_in(
     let config = &session.config;
     let ground = infra::ground(session, lease, &options.allow_destroy, ui).await?;
     if let Some(open) = session.store.unfinished().await.map_err(SagaError::from)? {
-        return Err(SagaError::Unfinished(open.deployment).into());
+        return Err(PipelineError::unfinished(session, &open));
     }
     go_on(ui)?;
     let url = stack::public_url(session, &ground.outputs)?;
@@ -334,7 +334,7 @@ async fn draft(
     let holder = Holder::here("deploy");
     Ok(ReleaseDraft {
         id: release,
-        created_by: format!("{}@{}", holder.owner, holder.host),
+        created_by: holder.owner,
         deployment: None,
         parent: session.store.serving().await?.map(|serving| serving.id),
         world: Some(ground.outputs.world),

@@ -278,22 +278,37 @@ impl PipelineError {
         }
     }
 
+    /// Nothing is begun beside an interrupted run.
+    pub(crate) fn unfinished(session: &crate::Session, open: &nuages_saga::Summary) -> Self {
+        let env = &session.config.env.name;
+        Self::refused(
+            format!(
+                "an earlier {} of `{env}` was interrupted and has not ended",
+                open.operation
+            ),
+            format!("finish it with `nuages resume --env {env}`, or undo it with `nuages abort --env {env}`"),
+        )
+    }
+
     /// How the verb ended.
     pub fn ending(&self) -> Ending {
         match self {
             Self::Project(_) | Self::Config(_) | Self::Arguments { .. } => Ending::BadInput,
-            Self::Preflight { .. } | Self::Refused { .. } | Self::StoreRefused { .. } => Ending::Refused,
-            Self::Saga(SagaError::Stale(_) | SagaError::Unfinished(_) | SagaError::UnknownKind { .. }) => {
+            Self::Preflight { .. }
+            | Self::Refused { .. }
+            | Self::StoreRefused { .. }
+            | Self::Saga(SagaError::Stale(_) | SagaError::Unfinished(_) | SagaError::UnknownKind { .. })
+            | Self::Aws(AwsError::WrongAccount { .. } | AwsError::NoCredentials { .. } | AwsError::NoRegion) => {
                 Ending::Refused
             }
+            // Expired credentials are as good as none.
+            Self::Aws(AwsError::Identity(error)) if error.kind == nuages_aws::Kind::Credentials => Ending::Refused,
             Self::Saga(SagaError::Held(_)) => Ending::Held,
             Self::Saga(SagaError::LeaseLost | SagaError::Observe { .. }) | Self::Detached { .. } => Ending::Detached,
             Self::Stuck { .. } => Ending::Stuck,
-            Self::Interrupted { .. } | Self::Cancelled => Ending::Interrupted,
-            Self::Aws(AwsError::WrongAccount { .. } | AwsError::NoCredentials { .. } | AwsError::NoRegion) => {
-                Ending::Refused
+            Self::Interrupted { .. } | Self::Cancelled | Self::Infra(InfraError::Cancelled { .. }) => {
+                Ending::Interrupted
             }
-            Self::Infra(InfraError::Cancelled { .. }) => Ending::Interrupted,
             Self::Emulator(_)
             | Self::Aws(_)
             | Self::Infra(_)

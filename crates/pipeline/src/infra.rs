@@ -74,9 +74,9 @@ pub(crate) async fn ground(
         .collect::<Vec<_>>()
         .join("; ");
     if settled.changes.is_empty() {
-        task.unchanged(detail)
+        task.unchanged(detail);
     } else {
-        task.done(detail)
+        task.done(detail);
     }
 
     let task = ui.events.task("infra", "Environment");
@@ -169,9 +169,9 @@ pub async fn infra_plan(session: &Session, ui: &Ui) -> Result<ChangeSetPlan, Pip
     match stack.plan(&spec, &task.progress(), &stop).await {
         Ok(plan) => {
             if plan.none {
-                task.unchanged("")
+                task.unchanged("");
             } else {
-                task.done(format!("{} changes", plan.changes.len()))
+                task.done(format!("{} changes", plan.changes.len()));
             }
             Ok(plan)
         }
@@ -192,9 +192,8 @@ pub async fn infra_down(project: &Project, options: &OpenOptions, ui: &Ui) -> Re
     let own_emulator = config.emulator.is_some() && std::env::var_os("AWS_ENDPOINT_URL").is_none();
     if own_emulator {
         // All of it is the emulator's: taking that away takes everything with it.
-        remove_emulator(&config, ui).await?;
         return Ok(DownOutcome {
-            existed: true,
+            existed: remove_emulator(&config, ui).await?,
             retained: Vec::new(),
         });
     }
@@ -241,9 +240,9 @@ async fn down_in(session: &Session, lease: &LeaseGuard, ui: &Ui) -> Result<DownO
         }
     };
     if down.existed {
-        task.done(stack.name().to_owned())
+        task.done(stack.name().to_owned());
     } else {
-        task.unchanged("there is none")
+        task.unchanged("there is none");
     }
     session.store.set_serving(lease.fence(), None).await?;
     if session.aws.quirks().is_emulator() {
@@ -265,9 +264,9 @@ pub async fn infra_drift(session: &Session, ui: &Ui) -> Result<Vec<ResourceDrift
     match stack::stack(session).drift(&task.progress(), &stop).await {
         Ok(drift) => {
             if drift.is_empty() {
-                task.unchanged("all as it was made")
+                task.unchanged("all as it was made");
             } else {
-                task.done(format!("{} differ", drift.len()))
+                task.done(format!("{} differ", drift.len()));
             }
             Ok(drift)
         }

@@ -82,13 +82,13 @@ async fn finish_in(session: &Session, way: Way, lease: &LeaseGuard, ui: &Ui) -> 
         }
     };
     end(scope, &report.outcome);
-    match (way, &report.outcome) {
-        // An abort that restored did what it was asked for.
-        (Way::Back, nuages_saga::Outcome::Restored { .. }) => Ok(Some(open)),
-        _ => {
-            let operation = format!("the interrupted {}", open.operation);
-            conclude(&report, &operation, &session.config)?;
-            Ok(Some(open))
-        }
+    // An abort that restored did what it was asked for.
+    let undone_as_asked = matches!(
+        (way, &report.outcome),
+        (Way::Back, nuages_saga::Outcome::Restored { .. })
+    );
+    if !undone_as_asked {
+        conclude(&report, &format!("the interrupted {}", open.operation), &session.config)?;
     }
+    Ok(Some(open))
 }

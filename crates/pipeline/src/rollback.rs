@@ -55,7 +55,7 @@ async fn rollback_in(
     };
     session.store.enter_world(lease.fence(), outputs.world).await?;
     if let Some(open) = session.store.unfinished().await.map_err(SagaError::from)? {
-        return Err(SagaError::Unfinished(open.deployment).into());
+        return Err(PipelineError::unfinished(session, &open));
     }
     let Some(serving) = session.store.serving().await? else {
         return Err(PipelineError::refused(

@@ -191,19 +191,23 @@ async fn find_emulator(config: &Config) -> Result<Option<LocalEndpoint>, Pipelin
     }
 }
 
-/// Removes the local emulator and all that is its own.
-pub(crate) async fn remove_emulator(config: &Config, ui: &Ui) -> Result<(), PipelineError> {
+/// Removes the local emulator and all that is its own; answers whether there was anything.
+pub(crate) async fn remove_emulator(config: &Config, ui: &Ui) -> Result<bool, PipelineError> {
     let engine = nuages_emulator::Engine::connect().await?;
     let task = ui.events.task("emulator", "Remove the local emulator");
     match LocalEmulator::down(&engine, &local_settings(config)?, &task.progress()).await {
         Ok(removed) => {
-            task.done(format!(
-                "{} containers, {} networks, {} volumes",
-                removed.containers.len(),
-                removed.networks.len(),
-                removed.volumes.len()
-            ));
-            Ok(())
+            let (containers, networks, volumes) =
+                (removed.containers.len(), removed.networks.len(), removed.volumes.len());
+            let existed = containers + networks + volumes > 0;
+            if existed {
+                task.done(format!(
+                    "{containers} containers, {networks} networks, {volumes} volumes"
+                ));
+            } else {
+                task.unchanged("there is none");
+            }
+            Ok(existed)
         }
         Err(error) => {
             task.failed(&error);

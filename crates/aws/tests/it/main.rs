@@ -9,6 +9,7 @@ const CALLER: &str = r#"<GetCallerIdentityResponse xmlns="https://sts.amazonaws.
   <Account>123456789012</Account></GetCallerIdentityResult>
   <ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata></GetCallerIdentityResponse>"#;
 
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn settings(url: &str) -> AwsSettings {
     AwsSettings {
         region: Some("eu-west-1".parse().unwrap()),
@@ -27,13 +28,19 @@ async fn proves_who_we_are_in_one_call() {
     assert!(aws.quirks().is_emulator());
     let asked: Vec<_> = sts.requests().iter().filter_map(operation).collect();
     assert_eq!(asked, ["GetCallerIdentity"]);
-    assert!(!format!("{aws:?}").contains("wJalrXUtnFEMI"), "the secret key shows in Debug");
+    assert!(
+        !format!("{aws:?}").contains("wJalrXUtnFEMI"),
+        "the secret key shows in Debug"
+    );
 }
 
 #[tokio::test]
 async fn another_account_is_refused_before_anything_is_written() {
     let sts = FakeServer::start(|_| async { xml(200, CALLER) }).await;
-    let wrong = AwsSettings { expected_account: Some("999999999999".parse().unwrap()), ..settings(&sts.url()) };
+    let wrong = AwsSettings {
+        expected_account: Some("999999999999".parse().unwrap()),
+        ..settings(&sts.url())
+    };
     let error = AwsContext::connect(&wrong).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -57,7 +64,12 @@ async fn expired_credentials_are_named_with_the_way_out() {
         panic!("another error")
     };
     assert_eq!((error.kind, error.effect), (Kind::Credentials, Effect::None));
-    assert!(error.to_string().contains("ExpiredToken: The security token included in the request is expired"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("ExpiredToken: The security token included in the request is expired"),
+        "{error}"
+    );
     assert!(error.hint().unwrap().contains("aws sso login"));
 }
 

@@ -94,6 +94,8 @@ impl Plain {
 
     fn note(&mut self, event: &Event, note: &Note, status: Option<&str>, counts: &[(String, u64)]) {
         match note {
+            // A log's empty lines tell nothing beside a stamp.
+            Note::Line { text, .. } if text.trim().is_empty() => {}
             Note::Line { source, text } => {
                 let line = format!("{} | {}", clean(source), clean(text));
                 let line = self.style.paint(Paint::Dim, line.trim_end());

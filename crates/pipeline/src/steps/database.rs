@@ -59,26 +59,65 @@ impl MigrateParams {
     }
 }
 
-/// A migration's error as a step's.
-pub(crate) fn step_error(error: MigrateError) -> StepError {
-    let hint = error.hint();
-    let tail: Vec<String> = error
-        .outcome()
-        .map(|outcome| last(&outcome.log_tail))
-        .unwrap_or_default();
-    let mut step = StepError::new(error);
-    if !tail.is_empty() {
-        step = step.context(format!("the migration's last lines:\n  {}", tail.join("\n  ")));
+/// A migration's failure as a whole sentence, with what stays in the database.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {error}{}", staying(.error))]
+struct Failed {
+    error: MigrateError,
+    #[source]
+    cause: Option<LastLines>,
+}
+
+/// The evidence, where the driver itself could not say what was wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("the task's last lines:\n  {0}")]
+struct LastLines(String);
+
+fn staying(error: &MigrateError) -> String {
+    let ran = match error {
+        MigrateError::Failed(failure) => failure.report.as_ref().map(nuages_migrate::ApplyReport::ran),
+        _ => None,
+    };
+    match ran.unwrap_or_default().as_slice() {
+        [] => String::new(),
+        [(_, only)] => format!(" ({only} was applied before it, and stays)"),
+        [(_, first), .., (_, last)] => format!(" ({first} to {last} were applied before it, and stay)"),
     }
+}
+
+/// A migration's error as a step's.
+fn step_error(error: MigrateError) -> StepError {
+    const LINES: usize = 15;
+    let hint = error.hint();
+    let told = matches!(&error, MigrateError::Failed(failure) if failure.driver.is_some());
+    let lines: Vec<String> = error
+        .outcome()
+        .filter(|_| !told)
+        .map(|outcome| {
+            outcome
+                .log_tail
+                .iter()
+                .filter(|line| !line.trim().is_empty())
+                .cloned()
+                .collect()
+        })
+        .unwrap_or_default();
+    let last = &lines[lines.len().saturating_sub(LINES)..];
+    let cause = (!last.is_empty()).then(|| LastLines(last.join("\n  ")));
+    let step = StepError::new(Failed { error, cause });
     match hint {
         Some(hint) => step.with_hint(hint),
         None => step,
     }
 }
 
-fn last(lines: &[String]) -> Vec<String> {
-    const LINES: usize = 15;
-    lines[lines.len().saturating_sub(LINES)..].to_vec()
+/// A task that ended has nothing more to find out: what was applied before the failure stays, is said in the error, and
+/// the next probe reads it from the database. Only a task that nobody could follow to its end leaves a doubt.
+fn apply_error(error: MigrateError) -> ApplyError {
+    match &error {
+        MigrateError::Failed(_) => ApplyError::clean(step_error(error)),
+        _ => ApplyError::unknown(step_error(error)),
+    }
 }
 
 #[async_trait]
@@ -104,7 +143,7 @@ impl TypedStep for Migrate {
     async fn apply(&self, cx: &StepContext, _: Self::Before) -> Result<MigrateOutput, ApplyError> {
         let run = self.1.run(cx.attempt());
         let report = nuages_migrate::apply(&self.1.runner(&self.0), &run, cx.progress()).await;
-        let report = report.map_err(|error| ApplyError::unknown(step_error(error)))?;
+        let report = report.map_err(apply_error)?;
         let ran = report
             .ran()
             .into_iter()

@@ -40,7 +40,7 @@ pub(crate) struct Smoke(
 );
 
 /// A load balancer takes some seconds to send requests to new targets.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const REQUEST: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(250);
 /// More of a page than this is not read.
@@ -149,7 +149,8 @@ impl TypedStep for Smoke {
                 let hint = "the tasks are healthy, and the application does not answer well: see `nuages logs`";
                 return Err(ApplyError::clean(StepError::message(why).with_hint(hint)));
             }
-            cx.progress().status(why);
+            // Every retry fails in words of its own (addresses, ports); to the one who waits they all mean this.
+            cx.progress().status("no good answer through the load balancer yet");
             tokio::time::sleep(PAUSE).await;
         }
     }
