@@ -195,7 +195,7 @@ async fn points(shape: &Shape) -> Result<usize, TestCaseError> {
 #[test]
 fn death_at_every_point_then_resume_or_abort() {
     let cases = Cell::new(0_u32);
-    proptest(40)
+    proptest(30)
         .run(&shapes(3, 3), |shape| {
             runtime().block_on(async {
                 for point in 0..points(&shape).await? {
@@ -221,7 +221,7 @@ fn death_at_every_point_then_resume_or_abort() {
         .unwrap();
     println!("{} deaths, each recovered from", cases.get());
     assert!(
-        cases.get() > 3000,
+        cases.get() > 1500,
         "{} cases are fewer than these plans have points",
         cases.get()
     );
@@ -230,7 +230,7 @@ fn death_at_every_point_then_resume_or_abort() {
 #[test]
 fn death_at_every_point_and_again_at_every_point_of_the_recovery() {
     let cases = Cell::new(0_u32);
-    proptest(6)
+    proptest(4)
         .run(&shapes(2, 2), |shape| {
             runtime().block_on(async {
                 for first in 0..points(&shape).await? {
@@ -254,7 +254,7 @@ fn death_at_every_point_and_again_at_every_point_of_the_recovery() {
         .unwrap();
     println!("{} pairs of deaths, each recovered from", cases.get());
     assert!(
-        cases.get() > 3000,
+        cases.get() > 1500,
         "{} cases are fewer than these plans have pairs",
         cases.get()
     );

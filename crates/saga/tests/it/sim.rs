@@ -410,10 +410,7 @@ impl JournalStore for Mortal {
     }
     async fn append(&self, fence: Fence, ttl: Duration, of: DeploymentId, entry: &Entry) -> Result<(), StoreError> {
         self.life.point().await;
-        // As a store does, through text.
-        self.inner
-            .append(fence, ttl, of, &Entry::decode(&entry.encode())?)
-            .await?;
+        self.inner.append(fence, ttl, of, entry).await?;
         self.life.point().await;
         Ok(())
     }
