@@ -90,14 +90,13 @@ impl BuildKitOutput {
     pub(crate) fn take(&mut self, status: StatusResponse) {
         for vertex in status.vertexes {
             let step = self.steps.entry(vertex.digest.clone()).or_default();
-            step.name = vertex.name;
+            step.name = brief(&vertex.name);
             if (vertex.started.is_some() || vertex.cached) && !step.announced {
                 step.announced = true;
                 // What BuildKit does for itself is no step of the Dockerfile.
                 if !step.name.starts_with("[internal]") {
                     let cached = if vertex.cached { " (cached)" } else { "" };
-                    self.progress.line(SOURCE, format!("{}{cached}", step.name));
-                    self.progress.status(step.name.clone());
+                    self.progress.status(format!("{}{cached}", step.name));
                     self.last.clone_from(&step.name);
                 }
             }
@@ -145,6 +144,18 @@ impl BuildKitOutput {
     }
 }
 
+/// An instruction on one line of bearable length. BuildKit writes build arguments out, a whole CA bundle among them.
+fn brief(name: &str) -> String {
+    const WORD: usize = 60;
+    const LINE: usize = 160;
+    let cut = |text: &str, most: usize| match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    };
+    let words: Vec<String> = name.split_whitespace().map(|word| cut(word, WORD)).collect();
+    cut(&words.join(" "), LINE)
+}
+
 /// The classic builder's output: one step after the other, in one stream.
 #[derive(Debug)]
 pub(crate) struct ClassicOutput {
@@ -190,6 +201,14 @@ impl ClassicOutput {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_instruction_is_told_in_one_bearable_line() {
+        assert_eq!(brief("[build 2/6] COPY   a \\\n  b"), "[build 2/6] COPY a \\ b");
+        let told = brief(&format!("RUN cat {} && make", "é".repeat(5_000)));
+        assert!(told.starts_with("RUN cat é") && told.ends_with("… && make"), "{told}");
+        assert_eq!(brief(&"word ".repeat(1_000)).chars().count(), 161);
+    }
 
     #[test]
     fn the_classic_tail_belongs_to_the_last_step() {
