@@ -1,10 +1,12 @@
 //! The way forward: order, references, comparison with the plan, kinds, refusals.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nuages_model::{Progress, ReleaseId, TaskKey};
 use nuages_saga::{
-    End, EventKind, Events, Journal, JournalEvent, JournalStore, Outcome, Phase, PlannedCheck, Registry, Runner,
-    SagaError, StepSpec, StoredPlan, TaskState, output,
+    DeploymentId, End, EventKind, Events, Journal, JournalEvent, JournalStore, Outcome, Phase, Plan, PlannedCheck,
+    Registry, Runner, SagaError, StepContext, StepSpec, StepState, StoredPlan, TaskState, output,
 };
 use serde_json::json;
 
@@ -292,4 +294,59 @@ async fn a_stored_plan_that_was_changed_is_refused() {
     lease.release().await;
     let error = process.resume(other.deployment).await.unwrap_err();
     assert!(matches!(error, SagaError::PlanChanged(_)), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_attempt_goes_from_the_recorded_state_and_not_from_what_is_there_now() {
+    let (world, store, process) = place();
+    let wanted = plan().stage("one", [acts("a", Kind::Make, Fails::Never)]);
+    let mut seconds = 0;
+    for point in 0..12 {
+        let (plan, life) = (
+            Plan {
+                deployment: DeploymentId::generate(),
+                ..wanted.clone()
+            },
+            Life::until(point),
+        );
+        life.live(Process::new(&world, &store, &life).deploy(plan.clone()))
+            .await;
+        let Ok(journal) = process.runner.journal(plan.deployment).await else {
+            continue;
+        };
+        let intended = journal.step(&id("a")).unwrap().state == StepState::Intended;
+        if !intended || world.is_done(&id("a"), Kind::Make) {
+            process.abort(plan.deployment).await.unwrap();
+            continue;
+        }
+        // What the check would read now is not what the first attempt found.
+        world.meddle(&id("a"));
+        process.resume(plan.deployment).await.unwrap();
+        let journal = process.runner.journal(plan.deployment).await.unwrap();
+        let record = journal.step(&id("a")).unwrap();
+        assert_eq!((record.attempt, record.before.clone()), (2, Some(json!([0, 0]))));
+        seconds += 1;
+        break;
+    }
+    assert_eq!(seconds, 1, "no process died between an intent and its effect");
+}
+
+#[test]
+fn a_token_is_of_one_call_of_one_attempt() {
+    let plan = plan().stage(
+        "one",
+        [acts("a", Kind::Make, Fails::Never), acts("b", Kind::Make, Fails::Never)],
+    );
+    let context = |step: &str, attempt| StepContext::new(&plan, &id(step), attempt, Progress::none());
+    assert_eq!(context("a", 1).token(), context("a", 1).token());
+    let released = plan.clone().release(ReleaseId::generate());
+    let tokens = [
+        context("a", 1).token(),
+        context("a", 2).token(),
+        context("b", 1).token(),
+        context("a", 1).token_for("second call"),
+        StepContext::new(&released, &id("a"), 1, Progress::none()).token(),
+    ];
+    assert_eq!(tokens.iter().collect::<BTreeSet<_>>().len(), tokens.len(), "{tokens:?}");
+    assert!(tokens.iter().all(|token| token.parse::<TaskKey>().is_ok()));
 }
