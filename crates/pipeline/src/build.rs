@@ -72,10 +72,13 @@ pub(crate) fn request(config: &Config) -> BuildRequest {
 /// A digest of all that the build depends on: files, Dockerfile, arguments, base image.
 pub(crate) async fn source(config: &Config, engine: &Engine) -> Result<Digest, PipelineError> {
     let request = request(config);
-    let cache = config.project_dir.join(".nuages").join("context.cache");
+    let memory = config.project_dir.join(".nuages").join("context.json");
     let fingerprint = tokio::task::spawn_blocking(move || -> Result<(Digest, Digest), PipelineError> {
         let context = request.open_context(&nuages_model::Progress::none())?;
-        Ok((request.fingerprint(&context), files_fingerprint(&context, &cache)?))
+        Ok((
+            request.fingerprint(&context),
+            context.fingerprint(Some(&memory))?.digest,
+        ))
     })
     .await
     .map_err(|e| PipelineError::machine("read the project's files", e))??;
@@ -90,23 +93,6 @@ pub(crate) async fn source(config: &Config, engine: &Engine) -> Result<Digest, P
         }
     }
     Ok(hash.finish())
-}
-
-/// A digest of the files that the build sees, as the builder would be sent them.
-fn files_fingerprint(context: &nuages_image::Context, _cache: &std::path::Path) -> Result<Digest, PipelineError> {
-    struct Hashing(Sha256);
-    impl std::io::Write for Hashing {
-        fn write(&mut self, content: &[u8]) -> std::io::Result<usize> {
-            self.0.update(content);
-            Ok(content.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut hash = Hashing(Sha256::new());
-    context.write(&mut hash, &nuages_model::Progress::none())?;
-    Ok(hash.0.finish())
 }
 
 /// Builds the image that is deployed, and the stages that checks run in.

@@ -463,10 +463,11 @@ fn make_plan(
             )],
         );
     }
+    let wait = wait_step(&cluster, waits, limit_seconds)?;
     plan = plan
         .stage("Update", services)
-        .stage("Wait", [wait_step(&cluster, waits, limit_seconds)?]);
-    plan = plan.stage("Smoke test", smoke_step(config, ground, url)?);
+        .stage("Wait", [wait.clone()])
+        .stage("Smoke test", smoke_step(config, ground, url, &wait)?);
 
     let image_digest = draft.image_digest.clone();
     let tag = TagParams {
@@ -559,6 +560,7 @@ pub(crate) fn smoke_step(
     config: &Config,
     ground: &Ground,
     url: Option<&Url>,
+    wait: &StepSpec,
 ) -> Result<Option<StepSpec>, PipelineError> {
     let (Some(url), Some((_, service))) = (url, config.web()) else {
         return Ok(None);
@@ -569,13 +571,17 @@ pub(crate) fn smoke_step(
         via: ground.outputs.web.as_ref().map(|web| web.dns_name.clone()),
         ready: health.ready.clone(),
         page: "/".into(),
+        rollout: None,
     };
+    let mut smoke = params(&smoke)?;
+    // The tasks that answer are those that were waited for, and are watched on.
+    smoke["rollout"] = wait.params.clone();
     Ok(Some(StepSpec::new(
         step_id("smoke")?,
         kind::SMOKE,
         1,
         "Smoke test",
-        params(&smoke)?,
+        smoke,
     )))
 }
 
