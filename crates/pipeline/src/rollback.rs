@@ -201,6 +201,7 @@ async fn make_plan(
         from: serving.id,
         to: target.id,
     })?;
+    let wait = wait_step(&cluster_name, waits, limit)?;
     Ok(Plan::new(
         "rollback",
         config.app.name.clone(),
@@ -211,8 +212,8 @@ async fn make_plan(
     .world(ground.outputs.world)
     .config_hash(config.fingerprint().to_string())
     .stage("Update", services)
-    .stage("Wait", [wait_step(&cluster_name, waits, limit)?])
-    .stage("Smoke test", smoke_step(config, ground, url)?)
+    .stage("Wait", [wait.clone()])
+    .stage("Smoke test", smoke_step(config, ground, url, &wait)?)
     .stage(
         "Record",
         [StepSpec::new(

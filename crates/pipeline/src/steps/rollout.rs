@@ -28,6 +28,19 @@ pub(crate) struct RolloutService {
     pub(crate) log: LogTarget,
 }
 
+impl RolloutParams {
+    pub(crate) fn watched(&self) -> Vec<Watched> {
+        let watched = |s: &RolloutService| Watched {
+            service: s.service.clone(),
+            deployment_id: s.deployment_id.clone(),
+            task_definition: s.task_definition.clone(),
+            log: Some(s.log.clone()),
+            container: s.container.clone(),
+        };
+        self.services.iter().map(watched).collect()
+    }
+}
+
 pub(crate) struct Rollout(pub(crate) Arc<Tools>, pub(crate) RolloutParams);
 
 /// What an outcome that is not healthy says.
@@ -65,18 +78,7 @@ impl TypedStep for Rollout {
     }
 
     async fn apply(&self, cx: &StepContext, (): ()) -> Result<(), ApplyError> {
-        let watched: Vec<Watched> = self
-            .1
-            .services
-            .iter()
-            .map(|s| Watched {
-                service: s.service.clone(),
-                deployment_id: s.deployment_id.clone(),
-                task_definition: s.task_definition.clone(),
-                log: Some(s.log.clone()),
-                container: s.container.clone(),
-            })
-            .collect();
+        let watched = self.1.watched();
         let (cancel, _guard) = stop_token(cx);
         let patience = Patience {
             timeout: Duration::from_secs(self.1.limit_seconds),

@@ -1,16 +1,21 @@
 //! `http.smoke`: asks the application, through the load balancer, whether it is ready and whether a page comes.
+//!
+//! Invariant: while it waits for an answer the tasks are watched: one that dies ends the wait, and says why itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nuages_ecs::{Cluster, Patience, RolloutOutcome};
+use nuages_model::Progress;
 use nuages_saga::{ApplyError, Reversal, StepContext, StepError, TypedCheck, TypedObservation, TypedStep};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
 
-use super::Tools;
+use super::rollout::{RolloutParams, failure};
+use super::{Tools, stop_token};
 
 /// Parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +28,9 @@ pub(crate) struct SmokeParams {
     pub(crate) ready: String,
     /// A page that people see.
     pub(crate) page: String,
+    /// The deployments whose tasks answer.
+    #[serde(default)]
+    pub(crate) rollout: Option<RolloutParams>,
 }
 
 /// What it saw.
@@ -34,15 +42,14 @@ pub(crate) struct SmokeOutput {
     pub(crate) bytes: u64,
 }
 
-pub(crate) struct Smoke(
-    #[expect(dead_code, reason = "every step is built alike")] pub(crate) Arc<Tools>,
-    pub(crate) SmokeParams,
-);
+pub(crate) struct Smoke(pub(crate) Arc<Tools>, pub(crate) SmokeParams);
 
 /// A load balancer takes some seconds to send requests to new targets.
 const LIMIT: Duration = Duration::from_mins(1);
 const REQUEST: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often the tasks are looked at.
+const WATCH: Duration = Duration::from_secs(1);
 /// More of a page than this is not read.
 const MAX_PAGE: usize = 4 << 20;
 
@@ -115,6 +122,60 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     causes.last().cloned().unwrap_or_default()
 }
 
+impl Smoke {
+    /// Asks until both answers are good, or time is up.
+    async fn answer(&self, cx: &StepContext, client: &reqwest::Client) -> Result<SmokeOutput, StepError> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let asked = async {
+                self.1.ask(client, &self.1.ready).await?;
+                self.1.ask(client, &self.1.page).await
+            };
+            let why = match asked.await {
+                Ok((status, page)) => {
+                    return Ok(SmokeOutput {
+                        status,
+                        bytes: page.len() as u64,
+                    });
+                }
+                Err(why) => why,
+            };
+            if cx.stop_requested() || Instant::now() >= deadline {
+                let hint = format!(
+                    "every task runs, and the application does not answer well: see `nuages logs --env {}`",
+                    cx.env()
+                );
+                return Err(StepError::message(why).with_hint(hint));
+            }
+            // Every retry fails in words of its own (addresses, ports); to the one who waits they all mean this.
+            cx.progress().status("no good answer through the load balancer yet");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Ends as soon as a task failed, with what is known of it.
+    async fn failure(&self, cx: &StepContext) -> StepError {
+        let Some(rollout) = &self.1.rollout else {
+            return std::future::pending().await;
+        };
+        let (cancel, _guard) = stop_token(cx);
+        let cluster = Cluster::new(&self.0.aws, &rollout.cluster);
+        let watched = rollout.watched();
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let patience = Patience {
+                timeout: LIMIT * 2,
+                cancel: &cancel,
+                progress: &Progress::none(),
+            };
+            // What else it may say is not the smoke test's: the load balancer's answer decides.
+            if let Ok(failed @ RolloutOutcome::Failed { .. }) = cluster.follow(&watched, patience).await {
+                return failure(&failed);
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl TypedStep for Smoke {
     type Before = ();
@@ -130,28 +191,10 @@ impl TypedStep for Smoke {
 
     async fn apply(&self, cx: &StepContext, (): ()) -> Result<SmokeOutput, ApplyError> {
         let client = self.1.client().await.map_err(ApplyError::clean)?;
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let asked = async {
-                self.1.ask(&client, &self.1.ready).await?;
-                self.1.ask(&client, &self.1.page).await
-            };
-            let why = match asked.await {
-                Ok((status, page)) => {
-                    return Ok(SmokeOutput {
-                        status,
-                        bytes: page.len() as u64,
-                    });
-                }
-                Err(why) => why,
-            };
-            if cx.stop_requested() || Instant::now() >= deadline {
-                let hint = "the tasks are healthy, and the application does not answer well: see `nuages logs`";
-                return Err(ApplyError::clean(StepError::message(why).with_hint(hint)));
-            }
-            // Every retry fails in words of its own (addresses, ports); to the one who waits they all mean this.
-            cx.progress().status("no good answer through the load balancer yet");
-            tokio::time::sleep(PAUSE).await;
+        tokio::select! {
+            biased;
+            answer = self.answer(cx, &client) => answer.map_err(ApplyError::clean),
+            failure = self.failure(cx) => Err(ApplyError::clean(failure)),
         }
     }
 
