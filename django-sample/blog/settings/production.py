@@ -4,6 +4,8 @@ DJANGO_SECRET_KEY, DATABASE_URL
     needed; the process does not start without them
 ALLOWED_HOSTS
     needed: host names, with commas between; a leading dot takes in sub-domains
+NUAGES_PUBLIC_HOST
+    set by nuages: the host by which the environment is reached, allowed beside them
 CSRF_TRUSTED_ORIGINS
     origins such as https://blog.example.org, where a proxy changes the host
 SECURE_PROXY_SSL_HEADER
@@ -30,7 +32,7 @@ from .base import BASE_DIR, STORAGES
 
 DEBUG = False
 SECRET_KEY = env.text("DJANGO_SECRET_KEY")
-ALLOWED_HOSTS = env.items("ALLOWED_HOSTS")
+ALLOWED_HOSTS = [*env.items("ALLOWED_HOSTS"), *env.items("NUAGES_PUBLIC_HOST", "")]
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS", "")
 
 # No fallback: a container that quietly wrote into a SQLite file would lose every post.
