@@ -243,7 +243,7 @@ struct Listed {
     layers: Vec<String>,
 }
 
-/// Reads the archive in either layout. Up to Docker 24 a layer is `ID/layer.tar`, which says nothing of its digest; later
+/// Reads the archive in either layout. Up to Docker 24 a layer is `ID/layer.tar`, which does not say its digest; later
 /// a layer is `blobs/sha256/HEX`, uncompressed, or compressed where containerd keeps the images.
 fn read_save(
     mut archive: tar::Archive<impl Read>,
@@ -274,9 +274,20 @@ fn read_save(
             let made = store.put_layer(&mut entry, diff_id)?;
             let made = made.ok_or_else(|| refuse(format!("{name} is not what its name says")))?;
             layers.insert(diff_id.clone(), layer(store, made, diff_id.clone()));
-        } else if name.ends_with("/layer.tar") {
-            // Which layer it is shows only when it is read. Most are known and need no more than that.
+        } else if digest.is_none()
+            && std::path::Path::new(&name)
+                .extension()
+                .is_some_and(|extension| extension == "tar")
+        {
+            if store
+                .archived_layer(&name, size)
+                .is_some_and(|diff_id| !wanted.contains(&diff_id))
+            {
+                continue;
+            }
+            // Which layer it is shows only when it was read once.
             let spooled = spool(&mut entry, store).map_err(broken)?;
+            store.remember_archived(&name, size, &spooled.diff_id)?;
             if wanted.contains(&spooled.diff_id) && !layers.contains_key(&spooled.diff_id) {
                 let file = std::fs::File::open(&spooled.path).map_err(ImageError::file("read", &spooled.path))?;
                 let made = store.put_layer(file, &spooled.diff_id)?;
@@ -536,6 +547,38 @@ mod tests {
         };
         assert_eq!(digests(&legacy).len(), 2);
         assert_eq!(digests(&legacy), digests(&oci));
+    }
+
+    #[test]
+    fn a_known_layer_of_an_archive_is_passed_over() {
+        let (known, new) = (b"known layer".as_slice(), b"new layer".as_slice());
+        let config = config(&[known, new]);
+        let list = br#"[{"Config":"c.json","Layers":["aaa/layer.tar","bbb/layer.tar"]}]"#;
+        let archive = |first: &[u8]| {
+            archive(&[
+                ("aaa/layer.tar", first),
+                ("bbb/layer.tar", new),
+                ("c.json", &config),
+                ("manifest.json", list),
+            ])
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(folder.path()).unwrap();
+        let read = |content: &[u8], wanted: &[&[u8]]| {
+            let wanted = wanted.iter().map(|layer| Digest::of(layer)).collect();
+            read_save(tar::Archive::new(content), "x", &store, &wanted)
+                .unwrap()
+                .layers
+                .into_keys()
+                .collect::<Vec<_>>()
+        };
+        assert!(read(&archive(known), &[]).is_empty());
+        let name = "aaa/layer.tar";
+        assert_eq!(store.archived_layer(name, known.len() as u64), Some(Digest::of(known)));
+        assert_eq!(store.archived_layer(name, 1), None, "another length is another layer");
+        // It is known and not wanted, so its content is not looked at; what is wanted is read all the same.
+        assert_eq!(read(&archive(&vec![b'?'; known.len()]), &[new]), [Digest::of(new)]);
+        assert_eq!(read(&archive(known), &[known]), [Digest::of(known)]);
     }
 
     #[test]

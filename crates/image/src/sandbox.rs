@@ -87,6 +87,10 @@ impl Sandbox {
         cancel: &CancellationToken,
     ) -> Result<Self, ImageError> {
         let starting = async {
+            // What a killed run left would only grow. It is in nobody's way, so neither is a sweep that fails.
+            if let Err(error) = owner::sweep(engine).await {
+                tracing::debug!(%error, "what earlier checks left could not be swept");
+            }
             let network = Network::create(engine, &spec.labels).await?;
             let postgres = match &spec.postgres {
                 Some(image) => {

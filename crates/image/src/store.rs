@@ -40,7 +40,7 @@ pub struct BlobStore {
     folder: PathBuf,
 }
 
-/// What an uncompressed layer became.
+/// What an uncompressed layer became, or which one it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     digest: Digest,
@@ -51,7 +51,7 @@ impl BlobStore {
     /// Opens a folder, and makes it if there is none.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, ImageError> {
         let store = Self { folder: folder.into() };
-        for part in [store.blobs(), store.layers(), store.unfinished()] {
+        for part in [store.blobs(), store.layers(), store.archived(), store.unfinished()] {
             fs::create_dir_all(&part).map_err(ImageError::file("make the folder", part))?;
         }
         Ok(store)
@@ -63,6 +63,10 @@ impl BlobStore {
 
     fn layers(&self) -> PathBuf {
         self.folder.join(FORMAT)
+    }
+
+    fn archived(&self) -> PathBuf {
+        self.folder.join("archived")
     }
 
     fn unfinished(&self) -> PathBuf {
@@ -118,6 +122,31 @@ impl BlobStore {
         })
     }
 
+    /// Which layer stood under this name in an engine's archive. Docker makes the name from the digests of the layer and of
+    /// all below it, so it never stands for two; that the length is the same is asked all the same.
+    pub(crate) fn archived_layer(&self, name: &str, size: u64) -> Option<Digest> {
+        let path = self.archived().join(Digest::of(name.as_bytes()).hex());
+        let known: Known = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+        if let Ok(file) = fs::File::options().append(true).open(&path) {
+            let _ = file.set_modified(SystemTime::now());
+        }
+        (known.size == size).then_some(known.digest)
+    }
+
+    pub(crate) fn remember_archived(&self, name: &str, size: u64, diff_id: &Digest) -> Result<(), ImageError> {
+        let known = Known {
+            digest: diff_id.clone(),
+            size,
+        };
+        self.note(&known, &self.archived().join(Digest::of(name.as_bytes()).hex()))
+    }
+
+    fn note(&self, known: &Known, to: &Path) -> Result<(), ImageError> {
+        let note = self.unfinished_name();
+        fs::write(&note, serde_json::to_vec(known).unwrap_or_default()).map_err(ImageError::file("write", &note))?;
+        Self::finish(&note, to)
+    }
+
     /// Compresses a layer and keeps it. `None` if its content is not what `diff_id` says.
     pub(crate) fn put_layer(&self, layer: impl Read, diff_id: &Digest) -> Result<Option<Descriptor>, ImageError> {
         let path = self.unfinished_name();
@@ -141,10 +170,7 @@ impl BlobStore {
             digest: done.digest.clone(),
             size: done.size,
         };
-        let text = serde_json::to_vec(&known).unwrap_or_default();
-        let note = self.unfinished_name();
-        fs::write(&note, text).map_err(ImageError::file("write", &note))?;
-        Self::finish(&note, &self.layers().join(diff_id.hex()))?;
+        self.note(&known, &self.layers().join(diff_id.hex()))?;
         Ok(Some(Descriptor {
             media_type: LAYER.into(),
             digest: done.digest,
@@ -182,7 +208,11 @@ impl BlobStore {
     /// bytes went.
     pub fn prune(&self, keep: u64) -> Result<u64, ImageError> {
         let now = SystemTime::now();
-        for (folder, age) in [(self.unfinished(), ABANDONED), (self.layers(), REMEMBERED)] {
+        for (folder, age) in [
+            (self.unfinished(), ABANDONED),
+            (self.layers(), REMEMBERED),
+            (self.archived(), REMEMBERED),
+        ] {
             for (time, _, path) in listed(&folder)? {
                 if now.duration_since(time).is_ok_and(|old| old > age) {
                     let _ = fs::remove_file(path);

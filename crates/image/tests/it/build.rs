@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nuages_image::{BuildRequest, Builder, CaBundle, ImageError, RunSpec, build, run_once};
-use nuages_model::Progress;
+use nuages_model::{Note, Progress};
 use tokio_util::sync::CancellationToken;
 
 use crate::{BASE, Said, engine, project, remove_image, whole, write};
@@ -218,7 +218,7 @@ async fn a_cancelled_build_ends() {
         let stop = cancel.clone();
         // As soon as the step runs.
         let progress = Progress::new(move |note| {
-            if let nuages_model::Note::Line { text, .. } = note
+            if let Note::Line { text, .. } | Note::Status { text } = note
                 && text.contains("sleep 600")
             {
                 stop.cancel();

@@ -5,6 +5,7 @@
 mod build;
 mod dockerignore;
 mod export;
+mod registry;
 mod sandbox;
 
 use std::path::Path;
@@ -54,7 +55,7 @@ impl Said {
     fn lines(&self) -> String {
         let notes = self.0.lock().unwrap();
         let lines = notes.iter().filter_map(|note| match note {
-            Note::Line { text, .. } => Some(text.as_str()),
+            Note::Line { text, .. } | Note::Status { text } => Some(text.as_str()),
             _ => None,
         });
         lines.collect::<Vec<_>>().join("\n")
