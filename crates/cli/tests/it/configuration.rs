@@ -1,0 +1,93 @@
+//! `nuages.toml` and `nuages init`: what is wrong is told with its place, and what is written can be read.
+
+use crate::support::{Place, copy_sample};
+
+const GOOD: &str = "\
+[app]
+name = 'blog'
+
+[services.worker]
+command = ['true']
+cpu = 256
+
+[environments.local]
+emulator = 'ministack'
+";
+
+#[test]
+fn without_a_file_init_is_named() {
+    let place = Place::new();
+    let said = place.run(&["deploy", "--env", "local"]).ended(3);
+    insta::assert_snapshot!(place.anonymous(&said.err));
+}
+
+#[test]
+fn an_unknown_key_is_shown_in_its_line() {
+    let place = Place::with(&GOOD.replace("cpu =", "cup ="));
+    let said = place.run(&["deploy", "--env", "local"]).ended(3);
+    insta::assert_snapshot!(place.anonymous(&said.err));
+}
+
+#[test]
+fn a_malformed_file_is_shown_where_it_breaks() {
+    let place = Place::with(&GOOD.replace("[app]", "[app"));
+    let said = place.run(&["deploy", "--env", "local"]).ended(3);
+    insta::assert_snapshot!(place.anonymous(&said.err));
+}
+
+#[test]
+fn an_unknown_environment_is_told_beside_the_known_ones() {
+    let said = Place::with(GOOD).run(&["deploy", "--env", "staging"]);
+    said.ended(3)
+        .tells("the environment `staging` is not in the file")
+        .tells("\"local\"");
+}
+
+#[test]
+fn the_nearest_file_upward_is_taken() {
+    let place = Place::with(GOOD);
+    std::fs::create_dir_all(place.project().join("deep/down")).unwrap();
+    let deep = place
+        .command(&["status", "--env", "nowhere"])
+        .current_dir(place.project().join("deep/down"))
+        .output();
+    let err = String::from_utf8(deep.unwrap().stderr).unwrap();
+    assert!(err.contains("the environment `nowhere` is not in the file"), "{err}");
+}
+
+#[test]
+fn init_needs_one_django_project() {
+    let place = Place::new();
+    place
+        .run(&["init"])
+        .ended(3)
+        .ends_telling("failed to find manage.py")
+        .ends_telling("hint: ");
+    place.write("shop/manage.py", "");
+    place.write("blog/manage.py", "");
+    place
+        .run(&["init"])
+        .ended(3)
+        .ends_telling("2 Django projects")
+        .ends_telling("nuages init ./blog")
+        .ends_telling("nuages init ./shop");
+    assert!(!place.project().join("nuages.toml").exists());
+}
+
+#[test]
+fn init_writes_a_file_that_can_be_read_and_never_a_second_one() {
+    let place = Place::new();
+    copy_sample(&place.project());
+    std::fs::remove_file(place.project().join("nuages.toml")).unwrap();
+    place.run(&["init"]).ended(0).tells("next: nuages deploy --env local");
+    let written = place.read("nuages.toml");
+    assert!(written.contains("[services.web]"), "{written}");
+    // It is read whole, and only then is the environment missed.
+    place
+        .run(&["status", "--env", "nowhere"])
+        .ended(3)
+        .tells("is not in the file");
+
+    place.run(&["init"]).ended(3).ends_telling("never overwritten");
+    assert_eq!(place.read("nuages.toml"), written);
+}

@@ -1,0 +1,187 @@
+//! A project in a folder of its own, and the binary run on it with an environment of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// What a run said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Ended with this code, or the test fails with all that was said.
+    #[track_caller]
+    pub(crate) fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    /// Says this on stderr.
+    #[track_caller]
+    pub(crate) fn tells(self, text: &str) -> Self {
+        assert!(self.err.contains(text), "`{text}` is not in stderr:\n{}", self.err);
+        self
+    }
+
+    /// Says this after the last `error:`, which is what stays on the screen.
+    #[track_caller]
+    pub(crate) fn ends_telling(self, text: &str) -> Self {
+        let last = self.err.rfind("error: ").map_or("", |at| &self.err[at..]);
+        assert!(last.contains(text), "`{text}` is not in the last words:\n{}", self.err);
+        self
+    }
+
+    /// Each line of stdout as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Vec<serde_json::Value> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        self.out.lines().map(parse).collect()
+    }
+}
+
+/// A folder with a home and a place for a project, gone with its value.
+pub(crate) struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["home", "app"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Self { dir }
+    }
+
+    /// With these lines as its `nuages.toml`.
+    pub(crate) fn with(toml: &str) -> Self {
+        let place = Self::new();
+        place.write("nuages.toml", toml);
+        place
+    }
+
+    pub(crate) fn project(&self) -> PathBuf {
+        self.dir.path().join("app")
+    }
+
+    /// Where records are kept: not in the project's folder, which is what is built.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        let path = self.project().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.project().join(file)).unwrap()
+    }
+
+    /// Replaces text that must be there.
+    #[track_caller]
+    pub(crate) fn edit(&self, file: &str, from: &str, to: &str) {
+        let text = self.read(file);
+        assert!(text.contains(from), "`{from}` is not in {file}");
+        self.write(file, &text.replacen(from, to, 1));
+    }
+
+    /// The command in the project's folder. Nothing of the surroundings gets through but what finds programs, Docker
+    /// and certificates.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        const PASSED: [&str; 12] = [
+            "PATH",
+            "DOCKER_HOST",
+            "XDG_RUNTIME_DIR",
+            "TMPDIR",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "PIP_INDEX_URL",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "SystemRoot",
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nuages"));
+        command.args(args).current_dir(self.project()).env_clear();
+        for name in PASSED {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.env("HOME", self.dir.path().join("home"));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        self.run_with(args, &[])
+    }
+
+    pub(crate) fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Said {
+        let output = self.command(args).envs(env.iter().copied()).output().unwrap();
+        Said::of(&output)
+    }
+
+    /// The text with the folder's name taken out.
+    pub(crate) fn anonymous(&self, text: &str) -> String {
+        let dir = std::fs::canonicalize(self.dir.path()).unwrap();
+        text.replace(&dir.display().to_string(), "[place]")
+            .replace(&self.dir.path().display().to_string(), "[place]")
+    }
+}
+
+/// Takes the table of checks out of the project's file: building their image takes longer than all the rest.
+pub(crate) fn without_checks(place: &Place) {
+    let toml = place.read("nuages.toml");
+    let (before, checks) = toml.split_once("[checks]").expect("the sample has checks");
+    let after = &checks[checks.find("\n[").expect("a table follows")..];
+    place.write("nuages.toml", &format!("{before}{after}"));
+}
+
+/// The sample, without what a look at it may have left there.
+pub(crate) fn copy_sample(to: &Path) {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../django-sample");
+    copy(&sample, to);
+}
+
+fn copy(from: &Path, to: &Path) {
+    const LEFT: [&str; 7] = [
+        ".nuages",
+        ".venv",
+        "__pycache__",
+        ".pytest_cache",
+        ".ruff_cache",
+        "staticfiles",
+        "db.sqlite3",
+    ];
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if LEFT.iter().any(|left| name == *left) {
+            continue;
+        }
+        let target = to.join(&name);
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
