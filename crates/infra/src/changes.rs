@@ -151,7 +151,7 @@ pub(crate) struct ChangeSet {
     pub(crate) changes: Option<Vec<ResourceChange>>,
 }
 
-const CHANGE_SET_TIMEOUT: Duration = Duration::from_secs(300);
+const CHANGE_SET_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl Stack {
     /// Creates a change set and waits until it is computed. One that fails is deleted.
@@ -249,7 +249,7 @@ impl Stack {
                     source: describe("cloudformation:DescribeChangeSet", &e),
                 })?;
             seen.status = page.status().cloned().unwrap_or(ChangeSetStatus::CreatePending);
-            seen.reason = page.status_reason().unwrap_or_default().to_owned();
+            page.status_reason().unwrap_or_default().clone_into(&mut seen.reason);
             seen.changes.extend(
                 page.changes()
                     .iter()

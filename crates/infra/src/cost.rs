@@ -213,7 +213,7 @@ pub fn cost(spec: &StackSpec) -> CostEstimate {
 fn assumptions(spec: &StackSpec, known: bool, prices: &Prices) -> Vec<String> {
     let mut all = vec![
         format!(
-            "list prices of {} as of {PRICES_OF}, on demand, before taxes and free tiers",
+            "approximate list prices of {} as of {PRICES_OF}, on demand, before taxes and free tiers",
             prices.region
         ),
         format!("everything runs the whole month ({HOURS} hours)"),
@@ -228,13 +228,13 @@ fn assumptions(spec: &StackSpec, known: bool, prices: &Prices) -> Vec<String> {
             ),
         );
     }
-    if let Some(database) = &spec.database {
-        if !prices.database_hour.iter().any(|(class, _)| *class == database.class) {
-            all.push(format!(
-                "without the database's instance: the table has no price of {}",
-                database.class
-            ));
-        }
+    if let Some(database) = &spec.database
+        && !prices.database_hour.iter().any(|(class, _)| *class == database.class)
+    {
+        let class = &database.class;
+        all.push(format!(
+            "without the database's instance: the table has no price of {class}"
+        ));
     }
     all
 }

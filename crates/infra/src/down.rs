@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use aws_sdk_ecr::types::ImageIdentifier;
+use aws_sdk_rds::types::DbInstance;
 use nuages_aws::error::describe;
 use nuages_aws::poll::{Verdict, Wait, wait_for};
 use nuages_model::Progress;
@@ -40,7 +41,7 @@ const IMAGES_PER_CALL: usize = 100;
 /// A network interface of a task that has just ended is let go within a minute or two; until then nothing around it
 /// can be deleted.
 const DELETIONS: usize = 3;
-const PROTECTION_TIMEOUT: Duration = Duration::from_secs(300);
+const PROTECTION_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl Stack {
     /// Deletes the stack with everything in it, apart from what holds data. The services must be gone.
@@ -174,8 +175,11 @@ impl Stack {
         cancel: &CancellationToken,
     ) -> Result<(), InfraError> {
         let rds = aws_sdk_rds::Client::new(self.aws.sdk());
-        let protected = |instance: &Option<aws_sdk_rds::types::DbInstance>| {
-            instance.as_ref().and_then(|i| i.deletion_protection()).unwrap_or(false)
+        let protected = |instance: &Option<DbInstance>| {
+            instance
+                .as_ref()
+                .and_then(DbInstance::deletion_protection)
+                .unwrap_or(false)
         };
         if !protected(&find_instance(&rds, identifier).await?) {
             return Ok(());

@@ -40,7 +40,7 @@ pub struct Difference {
     pub actual: Option<String>,
 }
 
-const DRIFT_TIMEOUT: Duration = Duration::from_secs(600);
+const DRIFT_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Stack {
     /// Compares every resource with the template. An empty list means that all is as it was made.

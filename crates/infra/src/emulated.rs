@@ -2,6 +2,7 @@
 //!
 //! Invariant: afterwards `DATABASE_URL` leads to an instance of this very environment, wherever it stands by now.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_sdk_rds::types::DbInstance;
@@ -18,7 +19,7 @@ use crate::template::database::{NAME, USER};
 use crate::template::{DatabaseOutputs, TAG_WORLD};
 
 /// Starting a PostgreSQL container takes seconds; making its image first, minutes.
-const DATABASE_TIMEOUT: Duration = Duration::from_secs(300);
+const DATABASE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The master user's secret, as the stack generates it.
 #[derive(Deserialize)]
@@ -299,7 +300,8 @@ fn percent_encode(text: &str) -> String {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                 encoded.push(char::from(byte));
             } else {
-                encoded.push_str(&format!("%{byte:02X}"));
+                // Writing into a text cannot fail.
+                let _ = write!(encoded, "%{byte:02X}");
             }
             encoded
         })

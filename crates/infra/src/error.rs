@@ -77,14 +77,14 @@ pub enum InfraError {
         changes: Vec<ResourceChange>,
     },
     /// The stack's operation failed, and CloudFormation has undone it or tried to.
-    #[error("the stack `{stack}` ended in {status}{}", Because(cause.as_ref()))]
+    #[error("the stack `{stack}` ended in {status}{}", Because(cause.as_deref()))]
     Failed {
         /// Its name.
         stack: String,
         /// The status that it ended in.
         status: String,
         /// The first real cause among its events.
-        cause: Option<Cause>,
+        cause: Option<Box<Cause>>,
     },
     /// The emulated database did not come up.
     #[error("the database `{instance}` did not come up: {why}")]
@@ -127,13 +127,16 @@ impl InfraError {
             Self::Unplannable { .. } => "`nuages infra up` continues the broken rollback first".into(),
             Self::ChangeSet { .. } => return None,
             Self::Refused { changes } => {
-                let names: Vec<String> = changes.iter().map(|c| format!("--allow {}", c.logical_id)).collect();
+                let names: Vec<String> = changes
+                    .iter()
+                    .map(|c| format!("--allow-destroy {}", c.logical_id))
+                    .collect();
                 format!(
                     "if that is really meant, after a backup: `nuages infra up {}`",
                     names.join(" ")
                 )
             }
-            Self::Failed { cause, .. } => return cause.as_ref().and_then(Cause::hint),
+            Self::Failed { cause, .. } => return cause.as_deref().and_then(Cause::hint),
             Self::Database { .. } => "look at the emulator's log, then repeat the command".into(),
             Self::TimedOut { .. } | Self::Cancelled { .. } => {
                 "CloudFormation goes on by itself; repeat the command, which waits for it".into()

@@ -85,7 +85,7 @@ pub(crate) struct Operation<'a> {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: StackStatus,
-    pub(crate) cause: Option<Cause>,
+    pub(crate) cause: Option<Box<Cause>>,
     /// Resources that CloudFormation let go of without deleting them.
     pub(crate) skipped: Vec<(String, String)>,
 }
@@ -139,7 +139,7 @@ impl Stack {
         .await?;
         let seen = seen.into_inner();
         Ok(Ended {
-            cause: first_cause(&seen.events, operation.stack_arn),
+            cause: first_cause(&seen.events, operation.stack_arn).map(Box::new),
             skipped: seen.skipped(),
             status,
         })

@@ -1,4 +1,27 @@
-//! One CloudFormation stack per environment: template, change sets, events, teardown.
+//! One CloudFormation stack per environment: network, load balancer, cluster, registry, logs, roles, secrets, database.
+//!
+//! * [`StackSpec`] says what the environment is, [`Template::render`] makes the template of it, from types;
+//! * [`Stack`] is the handle: [`plan`](Stack::plan) shows what would change and leaves nothing, [`up`](Stack::up) makes
+//!   it so with live events and the first real cause of a failure, [`down`](Stack::down) deletes it and says what is
+//!   kept, [`drift`](Stack::drift) says what somebody changed behind its back;
+//! * [`cost`] estimates a month; [`policies`] holds the IAM documents of who deploys, of CloudFormation, and of the
+//!   boundary between them.
+//!
+//! Invariant: what holds data (database, secrets, repository, network) is never removed or replaced unless it was named.
+//! Services and task definitions are not in the stack: they belong to whoever deploys.
+//!
+//! ```no_run
+//! use nuages_infra::{Stack, StackSpec};
+//! use nuages_model::Progress;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn example(aws: nuages_aws::AwsContext, spec: StackSpec) -> Result<(), nuages_infra::InfraError> {
+//! let stack = Stack::new(&aws, &spec.app, &spec.env);
+//! let up = stack.up(&spec, &Default::default(), &Progress::none(), &CancellationToken::new()).await?;
+//! println!("push images to {}", up.outputs.repository_uri);
+//! # Ok(())
+//! # }
+//! ```
 
 mod changes;
 mod cost;

@@ -3,6 +3,8 @@
 //! Invariant: the same [`StackSpec`] always gives the same template, byte for byte; that is how "nothing changed" is told
 //! without asking CloudFormation for a change set.
 
+use std::fmt;
+
 use nuages_aws::Quirks;
 use nuages_model::{AppName, Arn, EnvName, Region, ServiceName, World};
 
@@ -127,6 +129,7 @@ pub struct ServiceSize {
 
 /// What the other side lacks. Each field is a reason for one difference in the template or in what is done beside it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent lacks")]
 pub struct Emulation {
     /// The database instance is made by the RDS API: the emulator's CloudFormation only records it.
     pub database_by_api: bool,
@@ -178,7 +181,7 @@ pub struct SpecError {
     pub why: String,
 }
 
-fn refuse(field: &'static str, value: impl ToString, why: impl Into<String>) -> SpecError {
+fn refuse(field: &'static str, value: &dyn fmt::Display, why: impl Into<String>) -> SpecError {
     SpecError {
         field,
         value: value.to_string().chars().take(100).collect(),
@@ -226,14 +229,14 @@ impl StackSpec {
         if role.len() > 64 {
             return Err(refuse(
                 "the execution role's name",
-                role,
+                &role,
                 "IAM takes at most 64 characters",
             ));
         }
         if !RETENTION_DAYS.contains(&self.log_retention_days) {
             return Err(refuse(
                 "the log retention",
-                format!("{} days", self.log_retention_days),
+                &format!("{} days", self.log_retention_days),
                 format!("CloudWatch Logs keeps for one of {RETENTION_DAYS:?} days"),
             ));
         }
@@ -242,14 +245,14 @@ impl StackSpec {
             if !matches!(arn.service(), "secretsmanager" | "ssm") || arn.name().contains('*') {
                 return Err(refuse(
                     "a secret",
-                    arn,
+                    &arn,
                     "it must be the full ARN of a secret or of an SSM parameter",
                 ));
             }
         }
         for arn in &self.kms_keys {
             if arn.service() != "kms" || !arn.resource().starts_with("key/") {
-                return Err(refuse("a customer key", arn, "it must be the ARN of a KMS key"));
+                return Err(refuse("a customer key", &arn, "it must be the ARN of a KMS key"));
             }
         }
         if let Some(web) = &self.web {
@@ -278,7 +281,7 @@ fn validate_web(web: &WebSpec) -> Result<(), SpecError> {
     if web.port == 0 {
         return Err(refuse(
             "the web port",
-            web.port,
+            &web.port,
             "a container listens on a port from 1 to 65535",
         ));
     }
@@ -286,14 +289,14 @@ fn validate_web(web: &WebSpec) -> Result<(), SpecError> {
     if !path.starts_with('/') || path.len() > 1024 || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(refuse(
             "the health check's path",
-            path,
+            &path,
             "it must begin with `/` and hold no spaces",
         ));
     }
     if web.longest_request_seconds > 3595 {
         return Err(refuse(
             "the longest request",
-            format!("{} s", web.longest_request_seconds),
+            &format!("{} s", web.longest_request_seconds),
             "a load balancer drains for at most an hour",
         ));
     }
@@ -319,7 +322,7 @@ fn validate_web(web: &WebSpec) -> Result<(), SpecError> {
         if zone.is_empty() || zone.len() > 32 || !zone.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) {
             return Err(refuse(
                 "the hosted zone",
-                zone,
+                &zone,
                 "it must be a Route 53 zone id such as `Z0123456789ABC`",
             ));
         }
@@ -337,7 +340,7 @@ fn validate_database(database: &DatabaseSpec) -> Result<(), SpecError> {
     {
         return Err(refuse(
             "the database's version",
-            version,
+            &version,
             "it must be a PostgreSQL version such as `17` or `17.4`",
         ));
     }
@@ -345,14 +348,14 @@ fn validate_database(database: &DatabaseSpec) -> Result<(), SpecError> {
     if class.split('.').count() != 3 || !class.starts_with("db.") {
         return Err(refuse(
             "the database's class",
-            class,
+            &class,
             "it must be an RDS instance class such as `db.t4g.micro`",
         ));
     }
     if !(20..=65_536).contains(&database.storage_gib) {
         return Err(refuse(
             "the database's storage",
-            database.storage_gib,
+            &database.storage_gib,
             "RDS takes 20 to 65536 GiB of gp3",
         ));
     }
@@ -360,7 +363,7 @@ fn validate_database(database: &DatabaseSpec) -> Result<(), SpecError> {
     if !(1..=35).contains(&database.backup_retention_days) {
         return Err(refuse(
             "the backups' retention",
-            database.backup_retention_days,
+            &database.backup_retention_days,
             "RDS keeps backups for 1 to 35 days",
         ));
     }

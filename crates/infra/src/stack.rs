@@ -23,7 +23,7 @@ const PACE: Pace = Pace {
 };
 
 /// The longest that an operation on a stack may take: a database of some size takes half an hour.
-pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(90 * 60);
+pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_mins(90);
 
 /// The handle of one environment's stack.
 ///

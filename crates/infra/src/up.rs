@@ -118,9 +118,7 @@ impl Stack {
         let mut database_moved = false;
         if let (Some(database), Some(made), true) = (&spec.database, &outputs.database, spec.emulation.database_by_api)
         {
-            let rewritten = self
-                .ensure_database(database, made, &outputs.world, progress, cancel)
-                .await?;
+            let rewritten = Box::pin(self.ensure_database(database, made, &outputs.world, progress, cancel)).await?;
             database_moved = rewritten && kind != UpKind::Created;
         }
         Ok(UpOutcome {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a field that is left out is `None` or empty, and is not sent: CloudFormation's default holds.
 
+#![expect(clippy::struct_field_names, reason = "the names are CloudFormation's")]
+
 use serde::{Serialize, Serializer};
 
 use super::value::Text;

@@ -75,6 +75,22 @@ async fn up_again_changed_and_down() {
     assert_eq!((updated.kind, updated.database_moved), (UpKind::Updated, false));
     assert_eq!(updated.outputs.world, spec.world);
 
+    assert_eq!(stack.drift(&none, &never).await.unwrap(), []);
+    secrets
+        .update_secret()
+        .secret_id(database.url_secret.as_str())
+        .description("mine")
+        .send()
+        .await
+        .unwrap();
+    let drift = stack.drift(&none, &never).await.unwrap();
+    let [drifted] = &drift[..] else {
+        panic!("one resource drifted: {drift:?}")
+    };
+    assert_eq!((drifted.logical_id.as_str(), drifted.deleted), ("DatabaseUrl", false));
+    assert_eq!(drifted.differences[0].actual.as_deref(), Some("mine"));
+    assert_eq!(drifted.differences[0].path, "/Description");
+
     let down = stack.down(&none, &never).await.unwrap();
     assert!(
         down.existed && down.retained.is_empty(),

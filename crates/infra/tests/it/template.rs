@@ -318,7 +318,7 @@ fn with_bad_domain(spec: StackSpec) -> StackSpec {
     if let Some(web) = &mut spec.web
         && let nuages_infra::Exposure::Https(domain) = &mut web.exposure
     {
-        domain.name = "*.Example.org".to_owned();
+        "*.Example.org".clone_into(&mut domain.name);
     }
     spec
 }

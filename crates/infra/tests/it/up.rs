@@ -107,18 +107,31 @@ async fn a_plan_leaves_nothing() {
 #[tokio::test]
 async fn a_plan_does_not_delete_a_stack_that_somebody_else_plans() {
     let (fake, stack) = account().await;
-    fake.refuse_template("somebody else's failed");
-    // Their change set is deleted with ours refused; then the review stack holds another one.
-    let failed = stack
+    fake.begin_review(NAME, &[("nuages:app", "blog"), ("nuages:env", "staging")]);
+    let plan = stack
         .plan(&blog(), &Progress::none(), &CancellationToken::new())
         .await
-        .unwrap_err();
+        .unwrap();
+    assert!(plan.created);
+    assert_eq!(
+        (fake.change_sets(), fake.statuses(NAME)),
+        (1, vec!["REVIEW_IN_PROGRESS".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn a_template_that_is_refused_leaves_nothing() {
+    let (fake, stack) = account().await;
+    fake.refuse_template("Template error: no");
+    let failed = up(&stack, &blog()).await.unwrap_err();
     assert_eq!(
         failed.to_string(),
-        "CloudFormation refused the template: somebody else's failed"
+        "CloudFormation refused the template: Template error: no"
     );
-    assert_eq!(fake.statuses(NAME), ["DELETE_COMPLETE"]);
-    assert_eq!(fake.change_sets(), 0);
+    assert_eq!(
+        (fake.change_sets(), fake.statuses(NAME)),
+        (0, vec!["DELETE_COMPLETE".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -134,7 +147,7 @@ async fn what_holds_data_is_not_destroyed_unless_named() {
         refused.to_string().contains("Database (AWS::RDS::DBInstance)"),
         "{refused}"
     );
-    assert!(refused.hint().unwrap().contains("--allow Database "));
+    assert!(refused.hint().unwrap().contains("--allow-destroy Database "));
     assert_eq!((fake.count("ExecuteChangeSet"), fake.change_sets()), (1, 0));
 
     let named = ["Database", "DatabaseUrl", "DatabasePassword", "DatabaseSubnets"].map(str::to_owned);
