@@ -11,10 +11,11 @@
 //! Invariant: nothing here reaches a real AWS account: every context has an endpoint override.
 
 pub mod aws;
+pub mod bench;
 pub mod emulators;
 pub mod fake_cloudformation;
-pub mod fake_ecs;
 pub mod fake_ecr;
+pub mod fake_ecs;
 pub mod fake_registry;
 pub mod http;
 pub mod snapshot;
