@@ -4,4 +4,6 @@ mod account;
 mod arguments;
 mod configuration;
 mod engine;
+mod journey;
+mod staging;
 mod support;
