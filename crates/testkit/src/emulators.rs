@@ -10,6 +10,9 @@
 //! other. An emulator's own default account is drawn when it starts: database containers are named by account, and two
 //! emulators must never share them.
 //!
+//! A test that makes a local environment of its own, in a temporary folder, calls [`own`] on the folder: if the test is
+//! killed before it cleans up, the next sweep takes the environment away.
+//!
 //! Invariant: every container and network that is started here carries [`OWNERS_LABEL`], which names the file that says
 //! for whom it runs; what nobody runs for can be swept by anyone.
 
@@ -19,7 +22,7 @@ mod start;
 mod sweep;
 
 pub use endpoint::{Endpoint, Kind, sdk_config, unique_account, unique_name};
-pub use owners::{Owner, state_folder};
+pub use owners::{Owner, own, state_folder};
 pub use start::{StartError, start};
 pub use sweep::{Sweep, sweep};
 

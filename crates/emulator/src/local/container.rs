@@ -10,7 +10,10 @@ use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HostConfig,
     NetworkingConfig, PortBinding, VolumeCreateRequest,
 };
-use bollard::query_parameters::{CreateContainerOptionsBuilder, StopContainerOptionsBuilder};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+    StopContainerOptionsBuilder,
+};
 
 use super::{LOCAL_LABEL, LocalSettings};
 use crate::{EmulatorError, Engine, children, ministack, network};
@@ -46,6 +49,41 @@ pub(super) async fn inspect(
         return Err(EmulatorError::NameTaken { name });
     }
     Ok(Some(inspected))
+}
+
+/// The settings that stand on the containers and networks of local environments.
+pub(super) async fn list(engine: &Engine) -> Result<Vec<LocalSettings>, EmulatorError> {
+    let filters = HashMap::from([("label", vec![LOCAL_LABEL])]);
+    let containers = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let containers = engine.docker().list_containers(Some(containers)).await;
+    let networks = ListNetworksOptionsBuilder::default().filters(&filters).build();
+    let networks = engine.docker().list_networks(Some(networks)).await;
+    let failed = |source| EmulatorError::engine("list local environments", source);
+    let containers = containers.map_err(failed)?.into_iter().filter_map(|found| found.labels);
+    let networks = networks.map_err(failed)?.into_iter().filter_map(|found| found.labels);
+    let mut all: Vec<_> = containers
+        .chain(networks)
+        .filter_map(|labels| settings(&labels))
+        .collect();
+    all.sort_by_key(LocalSettings::name);
+    all.dedup_by_key(|settings| settings.name());
+    Ok(all)
+}
+
+/// Reads back what [`labels`] wrote.
+fn settings(labels: &HashMap<String, String>) -> Option<LocalSettings> {
+    let label = |name: &str| labels.get(name).cloned();
+    let settings = LocalSettings {
+        app: label(APP_LABEL)?,
+        project: label(PROJECT_LABEL)?.into(),
+        account: label(ACCOUNT_LABEL)?,
+        region: label(REGION_LABEL)?,
+        preferred_port: ministack::PORT,
+    };
+    (label(LOCAL_LABEL)? == settings.key()).then_some(settings)
 }
 
 /// The host port its gateway is bound to, running or not.
@@ -211,4 +249,22 @@ fn environment(settings: &LocalSettings) -> Vec<String> {
         "MINISTACK_DOCKER_TIMEOUT=60".to_owned(),
         "SFTP_ENABLED=0".to_owned(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_survive_their_labels() {
+        let settings_of_here = LocalSettings::new("blog", ".".as_ref()).unwrap();
+        let mut labels = labels(&settings_of_here);
+        assert_eq!(settings(&labels), Some(settings_of_here));
+        labels.insert(PROJECT_LABEL.to_owned(), "/elsewhere".to_owned());
+        assert_eq!(
+            settings(&labels),
+            None,
+            "labels that contradict each other are nobody's"
+        );
+    }
 }

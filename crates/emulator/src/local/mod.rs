@@ -162,6 +162,11 @@ impl LocalEmulator {
         }
     }
 
+    /// Every local environment of which this engine holds something, whoever's it is.
+    pub async fn list(engine: &Engine) -> Result<Vec<LocalSettings>, EmulatorError> {
+        container::list(engine).await
+    }
+
     /// Looks without touching anything.
     ///
     /// ```no_run

@@ -27,6 +27,7 @@ impl Project {
             .await
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
+        nuages_testkit::emulators::own(folder.path()).unwrap();
         let mut settings = LocalSettings::new("lifetime", folder.path()).unwrap();
         // Apart from an environment that a person may have running, and from the other tests.
         settings.preferred_port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -163,6 +164,13 @@ async fn it_starts_is_found_again_and_comes_back_as_it_was() {
     assert_eq!(fresh.version, nuages_emulator::ministack::VERSION);
     project.write(&fresh, "one").await;
 
+    assert!(
+        LocalEmulator::list(&project.engine)
+            .await
+            .unwrap()
+            .iter()
+            .any(|one| one.name() == fresh.container)
+    );
     let reused = project.ensure().await;
     assert_eq!((&reused.found, &reused.endpoint), (&Found::Reused, &fresh.endpoint));
 

@@ -100,6 +100,40 @@ impl Record {
     }
 }
 
+/// Says which process a temporary project folder is for.
+const OWNER_FILE: &str = ".nuages-test-owner";
+
+/// Marks a temporary project folder as this process's, so that a sweep can tell when its local environment is orphaned.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// nuages_testkit::emulators::own(folder.path())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn own(folder: &Path) -> std::io::Result<()> {
+    std::fs::write(
+        folder.join(OWNER_FILE),
+        serde_json::to_vec(&Owner::of(std::process::id()))?,
+    )
+}
+
+/// Whether this is the folder of a test that is over: a temporary one that is gone, or whose owner is.
+pub(super) fn is_orphaned(folder: &Path) -> bool {
+    if !is_temporary(folder) {
+        return false;
+    }
+    match std::fs::read(folder.join(OWNER_FILE)) {
+        Ok(text) => serde_json::from_slice::<Owner>(&text).is_ok_and(|owner| !owner.is_alive()),
+        Err(_) => !folder.exists(),
+    }
+}
+
+/// Whether it lies where tests make their folders.
+pub(super) fn is_temporary(folder: &Path) -> bool {
+    let temporary = std::env::temp_dir();
+    folder.starts_with(std::fs::canonicalize(&temporary).unwrap_or(temporary))
+}
+
 /// Where the records of this build's emulators are: in cargo's target folder, so that two checkouts share nothing.
 pub fn state_folder() -> PathBuf {
     let executable = std::env::current_exe().unwrap_or_default();
@@ -151,6 +185,24 @@ mod tests {
         record.add(&Owner::of(std::process::id()));
         assert!(record.is_wanted());
         assert_eq!(record.owners.len(), 1, "the dead are dropped");
+    }
+
+    #[test]
+    fn a_folder_is_orphaned_with_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_orphaned(folder.path()), "somebody's, as far as anyone knows");
+        own(folder.path()).unwrap();
+        assert!(!is_orphaned(folder.path()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let owner = Owner::of(child.id());
+        child.wait().unwrap();
+        std::fs::write(folder.path().join(OWNER_FILE), serde_json::to_vec(&owner).unwrap()).unwrap();
+        assert!(is_orphaned(folder.path()));
+        assert!(is_orphaned(&folder.path().join("gone")));
+        assert!(
+            !is_orphaned(Path::new("/no/such/project")),
+            "only temporary folders are the tests'"
+        );
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListNetworksOptionsBuilder};
 use nuages_emulator::children::{self, Removed};
+use nuages_emulator::local::LocalEmulator;
 use nuages_emulator::{EmulatorError, Engine, ministack, network};
+use nuages_model::Progress;
 
-use super::owners::Record;
+use super::owners::{Record, is_orphaned, is_temporary};
 use super::{KIND_LABEL, OWNERS_LABEL};
 
 /// What to take away.
@@ -54,6 +56,9 @@ pub async fn sweep(engine: &Engine, what: &Sweep) -> Result<Removed, EmulatorErr
         }
     }
     removed.extend(orphans(engine).await?);
+    if !matches!(what, Sweep::Record(_)) {
+        removed.extend(local_environments(engine, what).await?);
+    }
     Ok(removed)
 }
 
@@ -108,6 +113,18 @@ async fn networks(engine: &Engine) -> Result<Vec<(String, PathBuf)>, EmulatorErr
         .into_iter()
         .filter_map(|found| Some((found.name?, found.labels?.get(OWNERS_LABEL)?.into())));
     Ok(owned.collect())
+}
+
+/// Removes the local environments of tests that are over. Those outside the temporary folder are a person's.
+async fn local_environments(engine: &Engine, what: &Sweep) -> Result<Removed, EmulatorError> {
+    let mut removed = Removed::default();
+    for settings in LocalEmulator::list(engine).await? {
+        let all = *what == Sweep::All && is_temporary(&settings.project);
+        if all || is_orphaned(&settings.project) {
+            removed.extend(LocalEmulator::down(engine, &settings, &Progress::none()).await?);
+        }
+    }
+    Ok(removed)
 }
 
 /// Removes children of test emulators that are gone already.
