@@ -10,6 +10,7 @@
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
 //! cached blobs. It knows of no registry: what it makes goes to a [`BlobSink`](nuages_model::BlobSink).
 
+mod archive;
 mod build;
 mod build_output;
 pub mod ca_bundle;
