@@ -52,7 +52,7 @@ pub(crate) fn run(only: &[String]) -> Outcome {
 }
 
 fn format(shell: &Shell) -> Outcome {
-    Ok(cmd!(shell, "cargo fmt --all --check").quiet().run()?)
+    Ok(tools::cargo(shell, "fmt").args(["--all", "--check"]).run()?)
 }
 
 fn clippy(shell: &Shell) -> Outcome {

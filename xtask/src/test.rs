@@ -25,7 +25,9 @@ pub(crate) fn run(filter: Option<&str>, keep: bool) -> Outcome {
         say(
             "cargo-nextest is not installed, so `cargo test` runs the tests; `cargo install cargo-nextest` makes it quicker",
         );
-        cmd!(shell, "cargo test --quiet --workspace --no-run").quiet().run()?;
+        tools::cargo(&shell, "test")
+            .args(["--quiet", "--workspace", "--no-run"])
+            .run()?;
     }
     // The binary that the end-to-end tests start.
     tools::build(&["nuages"])?;
@@ -118,7 +120,9 @@ fn tests(filter: Option<&str>, nextest: bool, emulators: &[(String, String)]) ->
         return Ok(());
     }
     say("running the examples of the documentation");
-    cmd!(shell, "cargo test --quiet --workspace --doc").quiet().run()?;
+    tools::cargo(&shell, "test")
+        .args(["--quiet", "--workspace", "--doc"])
+        .run()?;
     say("running the sample's own tests");
     let bin = tools::python(
         "sample",

@@ -77,7 +77,7 @@ fn check(file: &str, text: &str, problems: &mut Vec<String>) {
         return;
     }
     let lines = text.lines().count();
-    let is_test = file.contains("/tests/") || file.ends_with("tests.rs");
+    let is_test = file.contains("/tests/") || file.contains("/testkit/") || file.ends_with("tests.rs");
     if lines > LONGEST && !is_test {
         problems.push(format!("{file}: has {lines} lines; split it (at most {LONGEST})"));
     }

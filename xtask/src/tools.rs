@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -24,6 +24,35 @@ pub(crate) fn shell() -> Outcome<Shell> {
     let shell = Shell::new()?;
     shell.change_dir(root());
     Ok(shell)
+}
+
+/// A cargo command as a person would start it. `cargo run` tells its program who it is (`CARGO_PKG_NAME`,
+/// `CARGO_MANIFEST_DIR`, …); build scripts that watch these would run again, and every SDK crate would be compiled anew
+/// each time that somebody changes between `cargo xtask test` and `cargo test`.
+pub(crate) fn cargo<'a>(shell: &'a Shell, verb: &str) -> Cmd<'a> {
+    let mut cargo = cmd!(shell, "cargo {verb}").quiet();
+    for name in inherited() {
+        cargo = cargo.env_remove(name);
+    }
+    cargo
+}
+
+/// The variables that `cargo run` gave to this very program.
+fn inherited() -> impl Iterator<Item = String> {
+    std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| {
+            ["CARGO_PKG_", "CARGO_BIN_", "CARGO_CFG_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+                || [
+                    "CARGO_MANIFEST_DIR",
+                    "CARGO_MANIFEST_PATH",
+                    "CARGO_CRATE_NAME",
+                    "CARGO_PRIMARY_PACKAGE",
+                ]
+                .contains(&name.as_str())
+        })
 }
 
 /// Where cargo builds: asked of cargo, which knows its configuration.
@@ -53,8 +82,10 @@ pub(crate) fn target() -> Outcome<PathBuf> {
 pub(crate) fn build(bins: &[&str]) -> Outcome {
     let shell = shell()?;
     let bins = bins.iter().flat_map(|bin| ["--bin", bin]);
-    cmd!(shell, "cargo build --quiet --workspace {bins...}").quiet().run()?;
-    Ok(())
+    Ok(cargo(&shell, "build")
+        .args(["--quiet", "--workspace"])
+        .args(bins)
+        .run()?)
 }
 
 /// A built binary's path.
