@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nuages_testkit::emulators::unique_name;
 use serde_json::Value;
 
-use crate::support::{Place, Said, copy_sample, without_checks};
+use crate::support::{Place, Said, copy_sample, forget_images, without_checks};
 
 const BASE: &str = "blog/templates/base.html";
 
@@ -30,6 +30,7 @@ impl Drop for Blog {
             .command(&["infra", "down", "--env", "local", "--yes"])
             .output();
         drop(down);
+        forget_images(&self.name);
     }
 }
 
@@ -70,7 +71,7 @@ impl Blog {
         let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let port: u16 = host.rsplit_once(':').unwrap().1.parse().unwrap();
         // A load balancer of the emulator sends requests to old targets for a moment.
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -126,6 +127,7 @@ impl Blog {
                 return Running { child };
             }
         }
+        child.wait().unwrap();
         panic!("no task `{title}` began:\n{seen}");
     }
 }

@@ -7,7 +7,7 @@ use nuages_emulator::local::{LocalEmulator, LocalSettings};
 use nuages_model::Progress;
 use nuages_testkit::emulators::unique_name;
 
-use crate::support::{Place, copy_sample, without_checks};
+use crate::support::{Place, copy_sample, forget_images, without_checks};
 
 /// The account in the sample's file.
 const ACCOUNT: &str = "123456789012";
@@ -22,7 +22,7 @@ async fn staging_is_deployed_to_the_account_that_its_file_names() {
     place.edit("nuages.toml", "name = \"blog\"", &format!("name = \"{name}\""));
 
     let engine = Engine::connect().await.unwrap();
-    let mut settings = LocalSettings::new(name, &place.project()).unwrap();
+    let mut settings = LocalSettings::new(name.clone(), &place.project()).unwrap();
     ACCOUNT.clone_into(&mut settings.account);
     let running = LocalEmulator::ensure(&engine, &settings, &Progress::none())
         .await
@@ -51,6 +51,7 @@ async fn staging_is_deployed_to_the_account_that_its_file_names() {
     LocalEmulator::down(&engine, &settings, &Progress::none())
         .await
         .unwrap();
+    forget_images(&name);
     let (deployed, again, down) = said.expect("it ends").unwrap();
     deployed.ended(0).tells("v1 serves");
     let events = again.ended(0).json();

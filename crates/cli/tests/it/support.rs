@@ -146,6 +146,26 @@ impl Place {
     }
 }
 
+/// Takes away the images that deployments of this app left in the engine, by their names: others may share content.
+pub(crate) fn forget_images(app: &str) {
+    let docker = |args: &[&str]| Command::new("docker").args(args).stderr(Stdio::null()).output();
+    let format = "{{.Repository}} {{.Tag}} {{.Digest}}";
+    let Ok(listed) = docker(&["images", "--digests", "--format", format]) else {
+        return;
+    };
+    for line in String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .filter(|line| line.contains(app))
+    {
+        let name = match line.split(' ').collect::<Vec<_>>()[..] {
+            [repository, "<none>", digest] => format!("{repository}@{digest}"),
+            [repository, tag, _] => format!("{repository}:{tag}"),
+            _ => continue,
+        };
+        drop(docker(&["rmi", &name]));
+    }
+}
+
 /// Takes the table of checks out of the project's file: building their image takes longer than all the rest.
 pub(crate) fn without_checks(place: &Place) {
     let toml = place.read("nuages.toml");
