@@ -585,107 +585,12 @@ pub(crate) fn smoke_step(
     )))
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(crate) fn count(n: usize, what: &str) -> String {
     if n == 1 {
         format!("1 {what}")
     } else {
         format!("{n} {what}s")
     }
-}
-
-/// What a deployment would do, as far as it can be known without pushing anything or leaving anything behind.
-#[derive(Debug, Clone)]
-pub struct Planned {
-    /// What the stack would change.
-    pub infra: nuages_infra::ChangeSetPlan,
-    /// Why a release would be made; none where nothing changed.
-    pub why: Option<String>,
-    /// Secrets that would be made, by variable.
-    pub secrets: Vec<String>,
-    /// The checks that would run.
-    pub checks: Vec<String>,
-    /// What would be done to what serves, a line each.
-    pub steps: Vec<String>,
-    /// The migrations whose files differ from what the serving release recorded are known only after the build.
-    pub known_after: Vec<String>,
-}
-
-impl Planned {
-    /// Whether anything would be done.
-    pub fn has_changes(&self) -> bool {
-        !self.infra.none || self.why.is_some() || !self.secrets.is_empty()
-    }
-}
-
-/// What a deployment would do. Pushes nothing and leaves nothing behind.
-pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> {
-    secrets::check_database(session)?;
-    let config = &session.config;
-    let infra_plan = infra::infra_plan(session, ui).await?;
-    let stack = stack::stack(session);
-    let known = stack.describe().await?.filter(nuages_infra::StackState::stands);
-    let outputs = known.map(|state| state.outputs()).transpose()?;
-    let url = secrets::database_url(outputs.as_ref()).cloned();
-    let inspection = secrets::manager(session)
-        .inspect(&secrets::wanted(session, url.as_ref()), &[])
-        .await?;
-    let to_make: Vec<String> = inspection
-        .planned
-        .iter()
-        .map(|planned| planned.variable.clone())
-        .collect();
-
-    let engine = Engine::connect().await?;
-    let source = crate::build::source(config, &engine).await?;
-    let resolved = secrets::as_resolved(inspection);
-    let fingerprint = fingerprint::of(&source, config, resolved.versions().into_iter());
-    let serving = session.store.serving().await?;
-    let why = match (&serving, &outputs) {
-        (None, _) | (_, None) => Some("nothing serves yet".to_owned()),
-        (Some(serving), Some(outputs)) => {
-            if serving.world != Some(outputs.world) {
-                Some("the environment is not the one on record".to_owned())
-            } else if serving.fingerprint == fingerprint {
-                live::differs(session, &outputs.cluster, serving).await?
-            } else if serving.config_hash == config.fingerprint().as_str() {
-                Some(format!(
-                    "the project's files, base image or secrets are not those of {}",
-                    serving.number
-                ))
-            } else {
-                Some(format!("the configuration is not that of {}", serving.number))
-            }
-        }
-    };
-    let mut steps = Vec::new();
-    let mut known_after = Vec::new();
-    if why.is_some() {
-        for (name, service) in &config.services {
-            let what = match serving.as_ref().and_then(|serving| serving.task_definitions.get(name)) {
-                Some(arn) => format!("~ service {name}: {} → known after push", arn.name()),
-                None => format!(
-                    "+ service {name} with {}",
-                    count(usize::try_from(service.count).unwrap_or(0), "task")
-                ),
-            };
-            steps.push(what);
-        }
-        known_after.push("the image's digest: after build".to_owned());
-        known_after.push("pending migrations: after push, by a probe in the environment".to_owned());
-    }
-    let checks = if why.is_some() {
-        config.checks.keys().cloned().collect()
-    } else {
-        Vec::new()
-    };
-    Ok(Planned {
-        infra: infra_plan,
-        why,
-        secrets: to_make,
-        checks,
-        steps,
-        known_after,
-    })
 }
 
 /// What lies between two releases' schemas, as sentences; empty where they are the same.
