@@ -69,6 +69,8 @@ async fn docker_registry() {
 #[tokio::test]
 async fn docker_registry_in_parts() {
     use nuages_testkit::http::{FakeServer, text};
+    // The client below is built before any of ours, which would choose the provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // Something in front of it that takes no large bodies.
     let host = emulators::registry().await.registry_host();
     let client = reqwest::Client::builder()
