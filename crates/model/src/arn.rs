@@ -16,7 +16,10 @@ pub struct ArnError {
 }
 
 fn refuse<T>(what: &'static str, value: &str) -> Result<T, ArnError> {
-    Err(ArnError { what, value: value.chars().take(200).collect() })
+    Err(ArnError {
+        what,
+        value: value.chars().take(200).collect(),
+    })
 }
 
 macro_rules! text_type {
@@ -89,10 +92,16 @@ impl FromStr for Region {
     fn from_str(value: &str) -> Result<Self, ArnError> {
         let valid = value.len() <= 32
             && value.split('-').count() >= 3
-            && value.split('-').all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+            && value
+                .split('-')
+                .all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
             && value.starts_with(|c: char| c.is_ascii_lowercase())
             && value.ends_with(|c: char| c.is_ascii_digit());
-        if valid { Ok(Self(value.to_owned())) } else { refuse("an AWS region such as `eu-west-1`", value) }
+        if valid {
+            Ok(Self(value.to_owned()))
+        } else {
+            refuse("an AWS region such as `eu-west-1`", value)
+        }
     }
 }
 
@@ -107,7 +116,11 @@ impl FromStr for Arn {
             && !parts[5].is_empty()
             && value.len() <= 2048
             && !value.contains(char::is_whitespace);
-        if valid { Ok(Self(value.to_owned())) } else { refuse("an ARN", value) }
+        if valid {
+            Ok(Self(value.to_owned()))
+        } else {
+            refuse("an ARN", value)
+        }
     }
 }
 
@@ -145,9 +158,11 @@ impl Arn {
     /// The last part of the resource, after the last `/` or else `:`.
     pub fn name(&self) -> &str {
         let resource = self.resource();
-        resource.rsplit('/').next().filter(|n| *n != resource).unwrap_or_else(|| {
-            resource.rsplit(':').next().unwrap_or(resource)
-        })
+        resource
+            .rsplit('/')
+            .next()
+            .filter(|n| *n != resource)
+            .unwrap_or_else(|| resource.rsplit(':').next().unwrap_or(resource))
     }
 }
 
@@ -157,12 +172,23 @@ mod tests {
 
     #[test]
     fn parts() {
-        let arn: Arn = "arn:aws-cn:ecs:cn-north-1:123456789012:service/blog/web".parse().unwrap();
+        let arn: Arn = "arn:aws-cn:ecs:cn-north-1:123456789012:service/blog/web"
+            .parse()
+            .unwrap();
         assert_eq!(
-            (arn.partition(), arn.service(), arn.region(), arn.account(), arn.resource(), arn.name()),
+            (
+                arn.partition(),
+                arn.service(),
+                arn.region(),
+                arn.account(),
+                arn.resource(),
+                arn.name()
+            ),
             ("aws-cn", "ecs", "cn-north-1", "123456789012", "service/blog/web", "web")
         );
-        let secret: Arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:blog/key-AbCdEf".parse().unwrap();
+        let secret: Arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:blog/key-AbCdEf"
+            .parse()
+            .unwrap();
         assert_eq!(secret.name(), "key-AbCdEf");
     }
 

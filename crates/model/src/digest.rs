@@ -44,9 +44,9 @@ impl Digest {
 impl FromStr for Digest {
     type Err = DigestError;
     fn from_str(value: &str) -> Result<Self, DigestError> {
-        let hex = value.strip_prefix("sha256:").filter(|hex| {
-            hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        });
+        let hex = value
+            .strip_prefix("sha256:")
+            .filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
         match hex {
             Some(_) => Ok(Self(value.to_owned())),
             None => Err(DigestError(value.chars().take(90).collect())),
@@ -135,7 +135,13 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_one() {
-        for bad in ["", "sha256:", "sha512:00", &format!("sha256:{}", "A".repeat(64)), &"0".repeat(64)] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha512:00",
+            &format!("sha256:{}", "A".repeat(64)),
+            &"0".repeat(64),
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

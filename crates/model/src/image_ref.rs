@@ -57,13 +57,24 @@ impl ImageRef {
     /// The same image by this digest, without a tag.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { tag: None, digest: Some(digest), ..self.clone() }
+        Self {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
 
     /// The same repository at this tag, without a digest.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ImageRefError> {
-        check_tag(tag).map_err(|why| ImageRefError { value: tag.chars().take(200).collect(), why })?;
-        Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+        check_tag(tag).map_err(|why| ImageRefError {
+            value: tag.chars().take(200).collect(),
+            why,
+        })?;
+        Ok(Self {
+            tag: Some(tag.to_owned()),
+            digest: None,
+            ..self.clone()
+        })
     }
 }
 
@@ -83,7 +94,10 @@ fn check_repository(repository: &str) -> Result<(), &'static str> {
     let component = |c: &str| {
         let mut rest = c;
         loop {
-            let word = rest.bytes().take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit()).count();
+            let word = rest
+                .bytes()
+                .take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                .count();
             if word == 0 {
                 return false;
             }
@@ -124,17 +138,29 @@ fn check_host(host: &str) -> Result<(), &'static str> {
                 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         });
     let port_ok = port.is_none_or(|p| p.parse::<u16>().is_ok_and(|p| p > 0));
-    if name_ok && port_ok { Ok(()) } else { Err("the registry's host is not a host name with an optional port") }
+    if name_ok && port_ok {
+        Ok(())
+    } else {
+        Err("the registry's host is not a host name with an optional port")
+    }
 }
 
 impl FromStr for ImageRef {
     type Err = ImageRefError;
     fn from_str(value: &str) -> Result<Self, ImageRefError> {
-        let refuse = |why| ImageRefError { value: value.chars().take(200).collect(), why };
+        let refuse = |why| ImageRefError {
+            value: value.chars().take(200).collect(),
+            why,
+        };
         let (rest, digest) = match value.split_once('@') {
-            Some((rest, digest)) => {
-                (rest, Some(digest.parse().map_err(|_| refuse("what follows `@` is not a sha256 digest"))?))
-            }
+            Some((rest, digest)) => (
+                rest,
+                Some(
+                    digest
+                        .parse()
+                        .map_err(|_| refuse("what follows `@` is not a sha256 digest"))?,
+                ),
+            ),
             None => (value, None),
         };
         // A colon after the last slash parts the tag; before it, it parts the host's port.
@@ -152,7 +178,12 @@ impl FromStr for ImageRef {
         };
         check_host(&host).map_err(refuse)?;
         check_repository(&repository).map_err(refuse)?;
-        Ok(Self { host, repository, tag: tag.map(str::to_owned), digest })
+        Ok(Self {
+            host,
+            repository,
+            tag: tag.map(str::to_owned),
+            digest,
+        })
     }
 }
 
@@ -200,7 +231,10 @@ mod tests {
             ("localstack/localstack:4.14.0", "docker.io/localstack/localstack:4.14.0"),
             ("localhost:4566/blog", "localhost:4566/blog"),
             ("localhost/blog:x", "localhost/blog:x"),
-            ("1.dkr.ecr.eu-west-1.amazonaws.com/a/b:c", "1.dkr.ecr.eu-west-1.amazonaws.com/a/b:c"),
+            (
+                "1.dkr.ecr.eu-west-1.amazonaws.com/a/b:c",
+                "1.dkr.ecr.eu-west-1.amazonaws.com/a/b:c",
+            ),
         ] {
             assert_eq!(text.parse::<ImageRef>().unwrap().to_string(), full);
         }
@@ -208,7 +242,19 @@ mod tests {
 
     #[test]
     fn refuses() {
-        for bad in ["", "/", "a/", "Blog", "blog:", "blog:-x", "blog@sha256:1", "h:0/x", "h:99999/x", "-h.x/y", "a b"] {
+        for bad in [
+            "",
+            "/",
+            "a/",
+            "Blog",
+            "blog:",
+            "blog:-x",
+            "blog@sha256:1",
+            "h:0/x",
+            "h:99999/x",
+            "-h.x/y",
+            "a b",
+        ] {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad}");
         }
     }

@@ -18,21 +18,33 @@ pub struct NameError {
 }
 
 fn validate(what: &'static str, value: &str, max: usize) -> Result<(), NameError> {
-    let refuse = |why: String| Err(NameError { what, value: value.chars().take(64).collect(), why });
+    let refuse = |why: String| {
+        Err(NameError {
+            what,
+            value: value.chars().take(64).collect(),
+            why,
+        })
+    };
     let Some(first) = value.chars().next() else {
         return refuse("it is empty".into());
     };
     if !first.is_ascii_lowercase() {
         return refuse("it must begin with a lowercase letter".into());
     }
-    if let Some(bad) = value.chars().find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')) {
+    if let Some(bad) = value
+        .chars()
+        .find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-'))
+    {
         return refuse(format!("`{bad}` is not a lowercase letter, a digit or `-`"));
     }
     if value.ends_with('-') || value.contains("--") {
         return refuse("a `-` must stand between letters or digits".into());
     }
     if value.len() > max {
-        return refuse(format!("it has {} characters, and at most {max} fit into AWS's names", value.len()));
+        return refuse(format!(
+            "it has {} characters, and at most {max} fit into AWS's names",
+            value.len()
+        ));
     }
     Ok(())
 }

@@ -93,17 +93,28 @@ impl Progress {
 
     /// A line of somebody's output.
     pub fn line(&self, source: impl Into<String>, text: impl Into<String>) {
-        self.send(Note::Line { source: source.into(), text: text.into() });
+        self.send(Note::Line {
+            source: source.into(),
+            text: text.into(),
+        });
     }
 
     /// Bytes moved so far.
     pub fn bytes(&self, what: impl Into<String>, done: u64, total: Option<u64>) {
-        self.send(Note::Bytes { what: what.into(), done, total });
+        self.send(Note::Bytes {
+            what: what.into(),
+            done,
+            total,
+        });
     }
 
     /// Things done of a total.
     pub fn count(&self, what: impl Into<String>, done: u64, total: u64) {
-        self.send(Note::Count { what: what.into(), done, total });
+        self.send(Note::Count {
+            what: what.into(),
+            done,
+            total,
+        });
     }
 
     /// What is happening now.

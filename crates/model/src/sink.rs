@@ -62,7 +62,8 @@ pub trait BlobSink: Send + Sync {
     async fn has(&self, digest: &Digest) -> Result<bool, SinkError>;
 
     /// Stores a blob unless it is there.
-    async fn put_blob(&self, descriptor: &Descriptor, blob: Blob, progress: &Progress) -> Result<PutOutcome, SinkError>;
+    async fn put_blob(&self, descriptor: &Descriptor, blob: Blob, progress: &Progress)
+    -> Result<PutOutcome, SinkError>;
 
     /// Stores a manifest under this tag, and answers its digest as the far side computed it.
     async fn put_manifest(&self, media_type: &str, manifest: Bytes, tag: &str) -> Result<Digest, SinkError>;

@@ -29,11 +29,15 @@ impl FromStr for TaskKey {
     type Err = TaskError;
     fn from_str(value: &str) -> Result<Self, TaskError> {
         let valid = (1..=36).contains(&value.len())
-            && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            && value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if valid {
             Ok(Self(value.to_owned()))
         } else {
-            Err(TaskError::Refused { why: format!("`{value}` is not a task key: 1 to 36 letters, digits, `-`, `_`") })
+            Err(TaskError::Refused {
+                why: format!("`{value}` is not a task key: 1 to 36 letters, digits, `-`, `_`"),
+            })
         }
     }
 }
@@ -156,8 +160,17 @@ mod tests {
 
     #[test]
     fn success_needs_every_container() {
-        let exit = |code| ContainerExit { name: "web".into(), exit_code: code, reason: None };
-        let outcome = |containers| TaskOutcome { containers, stop_code: None, stopped_reason: None, log_tail: vec![] };
+        let exit = |code| ContainerExit {
+            name: "web".into(),
+            exit_code: code,
+            reason: None,
+        };
+        let outcome = |containers| TaskOutcome {
+            containers,
+            stop_code: None,
+            stopped_reason: None,
+            log_tail: vec![],
+        };
         assert!(outcome(vec![exit(Some(0))]).succeeded());
         assert!(!outcome(vec![exit(Some(0)), exit(Some(1))]).succeeded());
         assert!(!outcome(vec![exit(None)]).succeeded());

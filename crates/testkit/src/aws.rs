@@ -2,9 +2,9 @@
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::Builder;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use aws_smithy_http_client::Builder;
 use nuages_aws::{AwsContext, EmulatorKind, Identity, Quirks};
 
 /// The account of every test that does not choose its own.
@@ -18,9 +18,13 @@ pub fn sdk_config(endpoint: &str, account: &str, region: &str) -> SdkConfig {
         .behavior_version(aws_config::BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region(Region::new(region.to_owned()))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(account, "test", None, None, "testkit")))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            account, "test", None, None, "testkit",
+        )))
         .http_client(Builder::new().build_http())
-        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+            aws_smithy_async::rt::sleep::TokioSleep::new(),
+        ))
         .time_source(aws_smithy_async::time::SystemTimeSource::new())
         // A fake's refusal is an answer to test, not an invitation to ask again.
         .retry_config(aws_config::retry::RetryConfig::disabled())
@@ -43,16 +47,31 @@ pub fn as_if_real(endpoint: &str) -> AwsContext {
 /// A context for a MiniStack at this endpoint.
 pub fn ministack(endpoint: &str, account: &str) -> AwsContext {
     let url = endpoint.parse().expect("the endpoint is a URL");
-    context(endpoint, account, REGION, Quirks::emulator(EmulatorKind::MiniStack, url))
+    context(
+        endpoint,
+        account,
+        REGION,
+        Quirks::emulator(EmulatorKind::MiniStack, url),
+    )
 }
 
 /// A context for a LocalStack at this endpoint.
 pub fn localstack(endpoint: &str, account: &str) -> AwsContext {
     let url = endpoint.parse().expect("the endpoint is a URL");
-    context(endpoint, account, REGION, Quirks::emulator(EmulatorKind::LocalStack, url))
+    context(
+        endpoint,
+        account,
+        REGION,
+        Quirks::emulator(EmulatorKind::LocalStack, url),
+    )
 }
 
 fn context(endpoint: &str, account: &str, region: &str, quirks: Quirks) -> AwsContext {
     let region_name = region.parse().expect("a region");
-    AwsContext::assume(sdk_config(endpoint, account, region), identity(account), region_name, quirks)
+    AwsContext::assume(
+        sdk_config(endpoint, account, region),
+        identity(account),
+        region_name,
+        quirks,
+    )
 }

@@ -7,8 +7,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use ::http::{Request, Response};
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -70,7 +70,9 @@ impl FakeServer {
                                 Err(_) => return Ok::<_, Infallible>(text(400, "broken body").map(Full::new)),
                             };
                             let request = Request::from_parts(parts, body);
-                            seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+                            seen.lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .push(request.clone());
                             Ok(handler(request).await.map(Full::new))
                         }
                     });
@@ -81,7 +83,11 @@ impl FakeServer {
                 });
             }
         });
-        Self { address, requests, task }
+        Self {
+            address,
+            requests,
+            task,
+        }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -130,5 +136,9 @@ pub fn operation(request: &Received) -> Option<String> {
     if let Some(target) = request.headers().get("x-amz-target") {
         return target.to_str().ok()?.rsplit('.').next().map(str::to_owned);
     }
-    std::str::from_utf8(request.body()).ok()?.split('&').find_map(|pair| pair.strip_prefix("Action=")).map(str::to_owned)
+    std::str::from_utf8(request.body())
+        .ok()?
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("Action="))
+        .map(str::to_owned)
 }

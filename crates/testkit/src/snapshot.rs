@@ -10,7 +10,10 @@ use regex::Regex;
 /// ```
 pub fn normalise(text: &str) -> String {
     const FILTERS: [(&str, &str); 7] = [
-        (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[uuid]"),
+        (
+            r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
+            "[uuid]",
+        ),
         (r"sha256:[0-9a-f]{64}", "[digest]"),
         (r"\b01[0-9a-hjkmnp-tv-zA-HJKMNP-TV-Z]{24}\b", "[ulid]"),
         (r"(127\.0\.0\.1|localhost):\d+", "$1:[port]"),
@@ -19,6 +22,9 @@ pub fn normalise(text: &str) -> String {
         (r"\b\d+(\.\d+)?\s?(ms|s)\b", "[time]"),
     ];
     FILTERS.iter().fold(text.to_owned(), |text, (pattern, name)| {
-        Regex::new(pattern).expect("a constant pattern").replace_all(&text, *name).into_owned()
+        Regex::new(pattern)
+            .expect("a constant pattern")
+            .replace_all(&text, *name)
+            .into_owned()
     })
 }
