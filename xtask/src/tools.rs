@@ -12,11 +12,12 @@ pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
 
-/// The workspace's folder.
+/// The workspace's folder: where `cargo run` found this crate now. The folder that it was compiled in may be another
+/// checkout's, where several share one target folder.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    manifest.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// A shell in the workspace's folder.
