@@ -71,12 +71,14 @@ pub enum EmulatorError {
         known: String,
     },
     /// An image can be neither pulled nor built on this machine.
-    #[error("{image} cannot be pulled ({pull}), and this machine cannot build it: mmdebstrap is not installed")]
+    #[error("{image} cannot be pulled ({pull}), and this machine cannot build it: {why}")]
     NoWayToBuild {
         /// The image's name.
         image: String,
         /// Why it was not pulled.
         pull: String,
+        /// Why it cannot be built.
+        why: String,
         /// Whether this is a Debian or one of its family.
         debian: bool,
     },
@@ -268,6 +270,7 @@ mod tests {
         let no_way = |debian| EmulatorError::NoWayToBuild {
             image: "a:1".into(),
             pull: "no route".into(),
+            why: "mmdebstrap is not installed".into(),
             debian,
         };
         assert!(no_way(true).hint().unwrap().contains("apt-get install mmdebstrap"));

@@ -10,14 +10,13 @@ use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::{StreamExt, TryStreamExt};
 use nuages_model::Progress;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
 use tokio_util::io::ReaderStream;
 
 use super::definition::{DEFINITION_LABEL, IMAGE_LABEL, Image};
+use super::mmdebstrap::Mmdebstrap;
 use crate::host::debian_sources;
 use crate::{EmulatorError, Engine};
 
-const PROGRAM: &str = "mmdebstrap";
 const TAIL: usize = 15;
 /// Nobody reads manuals in a container; copyright notices stay.
 const LEFT_OUT: [&str; 5] = [
@@ -49,9 +48,15 @@ async fn debootstrap(
     refusal: &str,
     progress: &Progress,
 ) -> Result<(), EmulatorError> {
+    let mmdebstrap = Mmdebstrap::find().await.map_err(|why| EmulatorError::NoWayToBuild {
+        image: "python:3.13-slim".to_owned(),
+        pull: refusal.to_owned(),
+        why,
+        debian: of_debian_family(),
+    })?;
     let archive = std::fs::File::create(target).map_err(|source| EmulatorError::io("make the base archive", source))?;
     let sources = debian_sources(Path::new("/etc"), suite);
-    let mut command = Command::new(PROGRAM);
+    let mut command = mmdebstrap.command();
     command.args([
         "--variant=minbase",
         "--format=tar",
@@ -63,22 +68,10 @@ async fn debootstrap(
     if sources.is_some() {
         command.arg("-");
     }
-    command
-        .stdin(Stdio::piped())
-        .stdout(archive)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(EmulatorError::NoWayToBuild {
-                image: "python:3.13-slim".to_owned(),
-                pull: refusal.to_owned(),
-                debian: of_debian_family(),
-            });
-        }
-        Err(source) => return Err(EmulatorError::io(format!("start {PROGRAM}"), source)),
-    };
+    command.stdin(Stdio::piped()).stdout(archive).stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(|source| EmulatorError::io("start mmdebstrap", source))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A child that died says why on its standard error, which is read below.
         let _ = stdin.write_all(sources.unwrap_or_default().as_bytes()).await;
@@ -97,7 +90,7 @@ async fn debootstrap(
     let status = child
         .wait()
         .await
-        .map_err(|source| EmulatorError::io(format!("wait for {PROGRAM}"), source))?;
+        .map_err(|source| EmulatorError::io("wait for mmdebstrap", source))?;
     if status.success() {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 mod base;
 mod build;
 mod definition;
+mod mmdebstrap;
 mod pull;
 
 use std::collections::HashMap;
