@@ -3,6 +3,7 @@
 //! Invariant: nothing is installed. A fetched copy lies in a temporary folder, comes from the sources and under the
 //! keys that this machine's apt trusts, and goes when the value is dropped. No root is needed for it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -19,6 +20,8 @@ const REASON: usize = 3;
 /// A way to run mmdebstrap.
 pub(super) struct Mmdebstrap {
     program: PathBuf,
+    /// The folder of a fetched copy's programs: it calls others of its package by their names.
+    programs: Option<PathBuf>,
     /// Debian's keys, where the machine has none.
     keyring: Option<PathBuf>,
     /// Where what was fetched lies.
@@ -31,6 +34,7 @@ impl Mmdebstrap {
         if runs(Path::new(PROGRAM)).await {
             return Ok(Self {
                 program: PROGRAM.into(),
+                programs: None,
                 keyring: None,
                 _fetched: None,
             });
@@ -44,11 +48,22 @@ impl Mmdebstrap {
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.kill_on_drop(true);
+        if let Some(programs) = &self.programs {
+            command.env("PATH", in_front(programs));
+        }
         if let Some(keyring) = &self.keyring {
             command.arg(format!("--keyring={}", keyring.display()));
         }
         command
     }
+}
+
+/// `PATH` with one more folder, which is looked into first.
+fn in_front(folder: &Path) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+    // A temporary folder whose name cannot stand in a PATH leaves it as it was.
+    std::env::join_paths(folders).unwrap_or(path)
 }
 
 async fn runs(program: &Path) -> bool {
@@ -73,7 +88,8 @@ async fn fetch() -> Result<Mmdebstrap, String> {
         unpack.arg("--extract").arg(archive.path()).arg(&root);
         run(unpack).await?;
     }
-    let program = root.join("usr/bin").join(PROGRAM);
+    let programs = root.join("usr/bin");
+    let program = programs.join(PROGRAM);
     // It is a Perl script: this also tells whether Perl and its modules are here.
     let mut version = Command::new(&program);
     version.arg("--version");
@@ -81,6 +97,7 @@ async fn fetch() -> Result<Mmdebstrap, String> {
     let keyring = root.join(KEYRING);
     Ok(Mmdebstrap {
         program,
+        programs: Some(programs),
         keyring: keyring.exists().then_some(keyring),
         _fetched: Some(folder),
     })
@@ -148,6 +165,15 @@ mod tests {
         assert!(options[1].starts_with(&format!("--option=Dir::State::lists={here}")));
         assert!(options[2].starts_with(&format!("--option=Dir::Cache={here}")));
         assert!(folder.path().join("cache/archives/partial").is_dir());
+    }
+
+    #[test]
+    fn a_fetched_copy_finds_its_helpers_first() {
+        let path = in_front(Path::new("/fetched/usr/bin"));
+        assert_eq!(
+            std::env::split_paths(&path).next().unwrap(),
+            Path::new("/fetched/usr/bin")
+        );
     }
 
     #[tokio::test]
