@@ -34,7 +34,8 @@ pub enum MigrateError {
     /// The task ended badly.
     #[error("{} the migrations: {}", if .0.probe { "probe" } else { "apply" }, .0.cause)]
     Failed(Box<Failure>),
-    /// The task ended well, as far as its exit code tells, and its report did not arrive. What is applied is not known.
+    /// The task ended well, as far as its exit code tells, its report did not arrive, and the database could not be asked
+    /// either. What is applied is not known.
     #[error("learn what the migrations did")]
     NoReport {
         /// How the task ended.
@@ -42,6 +43,14 @@ pub enum MigrateError {
         /// What is wrong with the report.
         #[source]
         source: Missing,
+    },
+    /// The task ended well, its report did not arrive, and the database says that not everything is applied.
+    #[error("apply the migrations: the database still lacks {}", .pending.join(", "))]
+    Pending {
+        /// How the task ended.
+        outcome: Box<Outcome>,
+        /// What is not applied: alias and `app.name`.
+        pending: Vec<String>,
     },
 }
 
@@ -76,9 +85,16 @@ impl MigrateError {
             } => Some("the migration may still run; `nuages resume` attaches to it and starts no second one".into()),
             Self::Task { .. } => None,
             Self::Failed(failure) => failure.hint.clone(),
-            Self::NoReport { .. } => {
-                Some("`nuages migrate plan` asks the database; running the migrations again is safe".into())
-            }
+            Self::Pending { .. } => Some(
+                "the task's log may tell why (`nuages logs --one-off`); what is applied stays, and deploying again goes on \
+                 from there"
+                    .into(),
+            ),
+            Self::NoReport { .. } => Some(
+                "the task's log tells what ran (`nuages logs --one-off`), and the next deployment asks the database \
+                 before it does anything; migrating again is safe: what is applied is not applied twice"
+                    .into(),
+            ),
         }
     }
 
@@ -86,7 +102,7 @@ impl MigrateError {
     pub fn outcome(&self) -> Option<&Outcome> {
         match self {
             Self::Failed(failure) => Some(&failure.outcome),
-            Self::NoReport { outcome, .. } => Some(outcome),
+            Self::NoReport { outcome, .. } | Self::Pending { outcome, .. } => Some(outcome),
             _ => None,
         }
     }

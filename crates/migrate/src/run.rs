@@ -4,7 +4,7 @@
 //! migration is never stopped from here.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nuages_model::{Note, Progress, TaskHandle, TaskOutcome, TaskRunner};
 
@@ -20,6 +20,9 @@ const LATE: [Duration; 4] = [
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
+
+/// What fits into a task's key, behind a release's id and a letter.
+const ATTEMPTS: u64 = 100_000_000;
 
 /// Reads what is applied and what is pending, and writes nothing.
 ///
@@ -67,8 +70,48 @@ pub async fn apply(
     run: &MigrationRun,
     progress: &Progress,
 ) -> Result<ApplyReport, MigrateError> {
-    let (outcome, report) = drive(runner, run, Verb::Apply, progress).await?;
-    Ok(apply_report(outcome, report))
+    match drive(runner, run, Verb::Apply, progress).await {
+        Ok((outcome, report)) => Ok(apply_report(outcome, report)),
+        Err(MigrateError::NoReport { outcome, source }) => ask(runner, run, outcome, source, progress).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// The task ended well and its report was lost: the database itself knows what is applied.
+async fn ask(
+    runner: &dyn TaskRunner,
+    run: &MigrationRun,
+    outcome: Box<Outcome>,
+    source: Missing,
+    progress: &Progress,
+) -> Result<ApplyReport, MigrateError> {
+    progress.warning(format!(
+        "the migration's task ended, and {source}: asking the database what is applied"
+    ));
+    // A key that no probe had: an older one's answer is from before the migration.
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let mut again = run.clone();
+    again.attempt = u32::try_from(since % ATTEMPTS).unwrap_or_default();
+    let Ok(found) = probe(runner, &again, progress).await else {
+        return Err(MigrateError::NoReport { outcome, source });
+    };
+    let pending: Vec<String> = found
+        .pending()
+        .iter()
+        .map(|(alias, name)| format!("{alias} {name}"))
+        .collect();
+    if pending.is_empty() {
+        return Ok(ApplyReport {
+            outcome: *outcome,
+            python: found.python,
+            django: found.django,
+            databases: found.databases,
+        });
+    }
+    Err(MigrateError::Pending { outcome, pending })
 }
 
 /// The task of this run, running or ended, if it was started: how an interrupted step is observed.

@@ -23,8 +23,10 @@ pub(crate) enum Delivery {
     DoubledAndReversed,
     /// The first `wait` gets nothing of the report; the log arrives after the task has ended.
     Late,
-    /// The report never arrives.
+    /// No report ever arrives.
     Lost,
+    /// The report of what was applied never arrives; that of a probe does.
+    ApplyLost,
 }
 
 /// A task that ended: its exit code (none after a signal) and its log.
@@ -150,7 +152,12 @@ impl TaskRunner for LocalRunner {
             .clone()
             .expect("ended");
         let first = self.waits.fetch_add(1, Ordering::SeqCst) == 0;
-        let hidden = self.delivery == Delivery::Lost || (self.delivery == Delivery::Late && first);
+        let hidden = match self.delivery {
+            Delivery::Lost => true,
+            Delivery::ApplyLost => handle.id.contains("-m"),
+            Delivery::Late => first,
+            Delivery::Plain | Delivery::DoubledAndReversed => false,
+        };
         let mut lines = ended.lines;
         if hidden {
             lines.retain(|line| !line.contains("NUAGES1"));

@@ -48,3 +48,17 @@ async fn lost_is_unknown_and_not_success() {
     );
     assert!(error.hint().unwrap().contains("safe"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_database_knows_what_a_lost_report_would_have_said() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let whole = LocalRunner::new(data.path());
+    let report = apply(&whole, &run(DJANGO), &Progress::none()).await.unwrap();
+    let other = tempfile::tempdir().expect("a temporary directory");
+    let lossy = LocalRunner::new(other.path()).delivering(Delivery::ApplyLost);
+    let (progress, notes) = recording();
+    let asked = apply(&lossy, &run(DJANGO), &progress).await.unwrap();
+    assert_eq!(asked.applied_set(), report.applied_set());
+    let warned = format!("{:?}", notes.lock().unwrap());
+    assert!(warned.contains("asking the database"), "{warned}");
+}

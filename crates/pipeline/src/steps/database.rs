@@ -112,10 +112,11 @@ fn step_error(error: MigrateError) -> StepError {
 }
 
 /// A task that ended has nothing more to find out: what was applied before the failure stays, is said in the error, and
-/// the next probe reads it from the database. Only a task that nobody could follow to its end leaves a doubt.
+/// the next probe reads it from the database. A doubt remains only where nobody could follow the task to its end, or
+/// neither its report nor the database could be read.
 fn apply_error(error: MigrateError) -> ApplyError {
     match &error {
-        MigrateError::Failed(_) => ApplyError::clean(step_error(error)),
+        MigrateError::Failed(_) | MigrateError::Pending { .. } => ApplyError::clean(step_error(error)),
         _ => ApplyError::unknown(step_error(error)),
     }
 }
@@ -179,8 +180,29 @@ impl TypedStep for Migrate {
         Reversal::ForwardOnly
     }
 
+    /// What the task said, what the database has, and what applies the rest. `resume` asks the database again.
     fn by_hand(&self, _: Self::Before, _: Option<MigrateOutput>) -> Vec<String> {
-        Vec::new()
+        let params = &self.1;
+        let stream = params.log.stream(&params.container, "");
+        let manage = |verb: &str| {
+            let network = serde_json::json!({"awsvpcConfiguration": {
+                "subnets": params.placement.subnets, "securityGroups": params.placement.security_groups,
+                "assignPublicIp": if params.placement.public_ip { "ENABLED" } else { "DISABLED" },
+            }});
+            let overrides = serde_json::json!({"containerOverrides": [
+                {"name": params.container, "command": ["python", "manage.py", verb]},
+            ]});
+            format!(
+                "aws ecs run-task --cluster '{}' --task-definition '{}' --launch-type FARGATE \
+                 --network-configuration '{network}' --overrides '{overrides}'",
+                params.cluster, params.task_definition
+            )
+        };
+        let log = format!(
+            "aws logs tail '{}' --log-stream-name-prefix '{stream}' --since 1d",
+            params.log.group
+        );
+        vec![log.clone(), manage("showmigrations"), manage("migrate"), log]
     }
 
     fn deadline(&self) -> Duration {
