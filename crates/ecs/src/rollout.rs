@@ -19,7 +19,7 @@ use crate::error::EcsError;
 use crate::explain::{Follow, over};
 use crate::judge::Ruling;
 use crate::service::ServiceChange;
-use crate::state::ServiceState;
+use crate::state::{DeploymentState, ServiceState};
 
 /// A deployment to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +101,7 @@ impl Cluster {
         let mut follows: Vec<Follow> = watched.iter().map(Follow::new).collect();
         let mut pause = TICK;
         let mut last = String::from("nothing yet");
+        let mut told = String::new();
         for tick in 0_u64.. {
             let looked = tokio::select! {
                 biased;
@@ -116,7 +117,12 @@ impl Cluster {
                     }
                     let now = status(&follows);
                     if now != last {
-                        patience.progress.status(now.clone());
+                        // How many run is told as a count; in words, only what a count cannot say.
+                        let words = beside_counts(&follows);
+                        if words != told {
+                            patience.progress.status(words.clone());
+                            told = words;
+                        }
                         last = now;
                     }
                     pause = TICK;
@@ -235,28 +241,37 @@ impl Cluster {
     }
 }
 
+/// All that is known, for whoever is told after a wait that did not end well.
 fn status(follows: &[Follow]) -> String {
     let each = follows.iter().map(|f| match f.judge.deployment() {
         _ if f.settled => format!("{} steady", f.watched.service),
         Some(d) => {
-            let starting = if d.pending > 0 {
-                format!(", {} starting", d.pending)
-            } else {
-                String::new()
-            };
-            let failed = if d.failed > 0 {
-                format!(", {} failed", d.failed)
-            } else {
-                String::new()
-            };
-            format!(
-                "{} {} of {} running{starting}{failed}",
-                f.watched.service, d.running, d.desired
-            )
+            let more = beside(d);
+            format!("{} {} of {} running{more}", f.watched.service, d.running, d.desired)
         }
         None => format!("{} not seen yet", f.watched.service),
     });
     each.collect::<Vec<_>>().join("; ")
+}
+
+/// The same without the counts of running tasks; empty where there is nothing else to say.
+fn beside_counts(follows: &[Follow]) -> String {
+    let each = follows.iter().filter_map(|f| match f.judge.deployment() {
+        _ if f.settled => Some(format!("{} steady", f.watched.service)),
+        Some(d) => {
+            let more = beside(d);
+            let more = more.trim_start_matches(", ");
+            (!more.is_empty()).then(|| format!("{} {more}", f.watched.service))
+        }
+        None => Some(format!("{} not seen yet", f.watched.service)),
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// `, 1 starting, 2 failed`.
+fn beside(d: &DeploymentState) -> String {
+    let part = |n: u32, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
+    part(d.pending, "starting") + &part(d.failed, "failed")
 }
 
 /// Tells counts and new events as they come.
