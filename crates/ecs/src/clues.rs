@@ -71,7 +71,7 @@ pub(crate) fn before_start(reason: &str) -> Option<Clue> {
             Clue::new(
                 Cause::SecretKeyMissing,
                 format!("the secret has no key `{}`", key.trim_matches(['"', '\''])),
-                "set it with `nuages secrets set`, or correct `key` of the entry in `[secrets]`",
+                "add it to the secret (`aws secretsmanager put-secret-value`), or correct `key` of the entry in `[secrets]`",
             )
         } else if any(reason, &["log group", "logger args", "logging driver", "log stream"]) {
             Clue::new(
@@ -97,7 +97,7 @@ pub(crate) fn before_start(reason: &str) -> Option<Clue> {
             Clue::new(
                 Cause::SecretMissing,
                 format!("{} does not exist, or has no current version", secret()),
-                "create it with `nuages secrets push`, or correct `[secrets]`",
+                "create it (`aws secretsmanager create-secret`), or correct `[secrets]`",
             )
         } else if any(reason, &["AccessDenied", "not authorized"]) {
             Clue::new(
@@ -109,7 +109,7 @@ pub(crate) fn before_start(reason: &str) -> Option<Clue> {
             Clue::new(
                 Cause::SecretMissing,
                 format!("{} cannot be read: it does not exist, or has no such key", secret()),
-                "create it with `nuages secrets push`, or correct `[secrets]`",
+                "create it (`aws secretsmanager create-secret`), or correct `[secrets]`",
             )
         } else if any(reason, &["No such image", "pull access denied", "unable to pull image"]) {
             Clue::new(

@@ -111,9 +111,14 @@ impl SecretsError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NotFound { variable, .. } => format!(
-                "`nuages secrets set {variable}` makes it; `optional = true` in [secrets] lets a release do without it"
-            ),
+            Self::NotFound { id, .. } => {
+                let command = if id.starts_with('/') || id.contains(":parameter/") {
+                    format!("`aws ssm put-parameter --type SecureString --name {id} --value file://FILE`")
+                } else {
+                    format!("`aws secretsmanager create-secret --name {id} --secret-string file://FILE`")
+                };
+                format!("{command} makes it; `optional = true` in [secrets] lets a release do without it")
+            }
             Self::KeyMissing { key, available, .. } => match nearest(key, available) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "add the key to the secret, or `optional = true` to [secrets]".into(),

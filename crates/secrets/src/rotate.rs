@@ -45,7 +45,7 @@ impl SecretsManager {
         let Source::Generate { length, .. } = wanted.source else {
             return not_ours(match wanted.source {
                 Source::DatabaseUrl { .. } => "the database's password and URL belong to the environment's stack",
-                _ => "nuages did not generate it; `nuages secrets set` gives it a value of yours",
+                _ => "nuages did not generate it; `aws secretsmanager put-secret-value` gives it a value of yours",
             });
         };
         let id = wanted.secret_id(&self.scope).unwrap_or_default();
