@@ -26,6 +26,27 @@ pub(crate) fn object<T: Serialize>(value: &T) {
     }
 }
 
+/// The version of the shapes that [`record`] prints.
+const VERSION: u32 = 1;
+
+/// An object a line, with the version of its shape as `v`.
+pub(crate) fn record<T: Serialize>(value: &T) {
+    #[derive(Serialize)]
+    struct Versioned<'a> {
+        v: u32,
+        #[serde(flatten)]
+        fields: &'a serde_json::Map<String, serde_json::Value>,
+    }
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::Object(fields)) => object(&Versioned {
+            v: VERSION,
+            fields: &fields,
+        }),
+        Ok(_) => complain("error: failed to write a line of JSON: it is not an object"),
+        Err(error) => complain(&format!("error: failed to write a line of JSON: {error}")),
+    }
+}
+
 /// A table without lines, as wide as the terminal at the most.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
     let mut table = Table::new();

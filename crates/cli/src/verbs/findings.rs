@@ -11,7 +11,7 @@ pub(crate) fn show(app: &App, mut findings: Vec<Finding>) -> Ending {
     let worst = findings.iter().map(|finding| finding.level).max();
     if app.json() {
         for finding in &findings {
-            screen::object(finding);
+            screen::record(finding);
         }
     } else {
         findings.sort_by_key(|finding| finding.level);

@@ -75,7 +75,7 @@ async fn drift(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let drift = nuages_pipeline::infra_drift(&session, &app.ui).await?;
     for resource in &drift {
         if app.json() {
-            screen::object(resource);
+            screen::record(resource);
             continue;
         }
         let state = if resource.deleted { "is gone" } else { "differs" };
@@ -101,7 +101,7 @@ async fn cost(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let session = app.open(env).await?;
     let estimate = nuages_pipeline::infra_cost(&session)?;
     if app.json() {
-        screen::object(&estimate);
+        screen::record(&estimate);
         return Ok(Ending::Done);
     }
     let rows = estimate.lines.iter().map(|line| {

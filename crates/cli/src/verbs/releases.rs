@@ -17,7 +17,7 @@ pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Re
     let serving = session.store.serving().await?.map(|release| release.id);
     if app.json() {
         for release in &releases {
-            screen::object(release);
+            screen::record(release);
         }
         return Ok(Ending::Done);
     }
