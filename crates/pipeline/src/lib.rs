@@ -49,7 +49,7 @@ pub use error::{Ending, PipelineError, ReportedError};
 pub use infra::{infra_bootstrap, infra_cost, infra_down, infra_drift, infra_plan, infra_up};
 pub use plan::{Planned, plan};
 pub use preflight::verify;
-pub use resume::{abort, resume};
+pub use resume::{Ended, abort, resume};
 pub use rollback::{RollbackOptions, rollback};
 pub use session::{LocalEndpoint, OpenOptions, Session, TOOL_VERSION};
 pub use status::{EnvironmentStatus, LogsOptions, logs, status};

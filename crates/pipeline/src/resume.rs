@@ -8,7 +8,7 @@ use nuages_infra::StackState;
 use nuages_releases::WorldChange;
 use nuages_saga::{JournalStore as _, LeaseGuard, MessageLevel, Runner, SagaError, Summary};
 
-use crate::deploy::{conclude, end};
+use crate::deploy::{Deployed, conclude, end};
 use crate::error::PipelineError;
 use crate::session::{Session, TOOL_VERSION};
 use crate::steps::Tools;
@@ -21,18 +21,27 @@ enum Way {
     Back,
 }
 
+/// An interrupted run that has ended now.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// What was run.
+    pub run: Summary,
+    /// What serves after it; none where nothing does.
+    pub serves: Option<Deployed>,
+}
+
 /// Finishes an interrupted run: forward, or back where its undo has begun. Answers what was run, none where there was
 /// nothing to finish.
-pub async fn resume(session: &Session, ui: &Ui) -> Result<Option<Summary>, PipelineError> {
+pub async fn resume(session: &Session, ui: &Ui) -> Result<Option<Ended>, PipelineError> {
     finish(session, Way::Forward, ui).await
 }
 
 /// Undoes an interrupted run.
-pub async fn abort(session: &Session, ui: &Ui) -> Result<Option<Summary>, PipelineError> {
+pub async fn abort(session: &Session, ui: &Ui) -> Result<Option<Ended>, PipelineError> {
     finish(session, Way::Back, ui).await
 }
 
-async fn finish(session: &Session, way: Way, ui: &Ui) -> Result<Option<Summary>, PipelineError> {
+async fn finish(session: &Session, way: Way, ui: &Ui) -> Result<Option<Ended>, PipelineError> {
     let doing = match way {
         Way::Forward => "resume",
         Way::Back => "abort",
@@ -43,13 +52,10 @@ async fn finish(session: &Session, way: Way, ui: &Ui) -> Result<Option<Summary>,
     finished
 }
 
-async fn finish_in(session: &Session, way: Way, lease: &LeaseGuard, ui: &Ui) -> Result<Option<Summary>, PipelineError> {
+async fn finish_in(session: &Session, way: Way, lease: &LeaseGuard, ui: &Ui) -> Result<Option<Ended>, PipelineError> {
     // What is on record may describe an environment that is gone: an emulator that lost its state.
-    if let Some(world) = stack::stack(session)
-        .describe()
-        .await?
-        .filter(StackState::stands)
-        .and_then(|s| s.world)
+    let state = stack::stack(session).describe().await?.filter(StackState::stands);
+    if let Some(world) = state.as_ref().and_then(|state| state.world)
         && let WorldChange::Changed { .. } = session.store.enter_world(lease.fence(), world).await?
     {
         let text = "the environment is not the one that the interrupted run was in; its records were archived";
@@ -90,5 +96,17 @@ async fn finish_in(session: &Session, way: Way, lease: &LeaseGuard, ui: &Ui) -> 
     if !undone_as_asked {
         conclude(&report, &format!("the interrupted {}", open.operation), &session.config)?;
     }
-    Ok(Some(open))
+    let release = session.store.serving().await?;
+    let url = match state {
+        Some(state) => stack::public_url(session, &state.outputs()?)?,
+        None => None,
+    };
+    Ok(Some(Ended {
+        run: open,
+        serves: release.map(|release| Deployed {
+            release,
+            url,
+            changed: true,
+        }),
+    }))
 }

@@ -1,27 +1,33 @@
 //! `nuages resume` and `nuages abort`.
 
 use nuages_model::EnvName;
-use nuages_pipeline::{Ending, PipelineError};
+use nuages_pipeline::{Ended, Ending, PipelineError};
 use nuages_saga::MessageLevel;
 
+use super::deploy::show;
 use crate::app::App;
 
 pub(crate) async fn resume(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let session = app.open(env).await?;
-    let text = match nuages_pipeline::resume(&session, &app.ui).await? {
-        Some(done) => format!("{} {} is finished", done.operation, done.deployment),
-        None => "nothing was interrupted: there is nothing to resume".to_owned(),
-    };
-    app.ui.events.message(MessageLevel::Info, text, None);
-    Ok(Ending::Done)
+    let ended = nuages_pipeline::resume(&session, &app.ui).await?;
+    Ok(told(app, ended.as_ref(), "is finished", "there is nothing to resume"))
 }
 
 pub(crate) async fn abort(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let session = app.open(env).await?;
-    let text = match nuages_pipeline::abort(&session, &app.ui).await? {
-        Some(done) => format!("{} {} is undone", done.operation, done.deployment),
-        None => "nothing was interrupted: there is nothing to undo".to_owned(),
+    let ended = nuages_pipeline::abort(&session, &app.ui).await?;
+    Ok(told(app, ended.as_ref(), "is undone", "there is nothing to undo"))
+}
+
+/// What was run and how it ended, and what serves now.
+fn told(app: &App, ended: Option<&Ended>, how: &str, nothing: &str) -> Ending {
+    let text = match ended {
+        Some(Ended { run, .. }) => format!("{} {} {how}", run.operation, run.deployment),
+        None => format!("nothing was interrupted: {nothing}"),
     };
     app.ui.events.message(MessageLevel::Info, text, None);
-    Ok(Ending::Done)
+    if let Some(serves) = ended.and_then(|ended| ended.serves.as_ref()) {
+        show(app, serves, "serves");
+    }
+    Ending::Done
 }
