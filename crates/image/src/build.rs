@@ -15,9 +15,9 @@ use nuages_model::{Digest, Progress, Sha256};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::advice::advice;
 use crate::build_output::{BuildKitOutput, ClassicOutput};
 use crate::ca_bundle::{self, CaBundle};
-use crate::error::is_disk_full;
 use crate::{Context, Dockerfile, Engine, ImageConfig, ImageError, inspect};
 
 /// Arguments that a Dockerfile gets from the environment if it declares them: how this machine reaches its package index.
@@ -47,6 +47,8 @@ pub enum Builder {
 pub struct BuildRequest {
     /// The folder whose files the build may see.
     pub context: PathBuf,
+    /// Files that are not the build's, wherever they are: a store of records in the project's folder.
+    pub left_out: Vec<PathBuf>,
     /// The Dockerfile, relative to the context or absolute. Empty means `Dockerfile`.
     pub dockerfile: PathBuf,
     /// The stage to build; the last one without it.
@@ -97,7 +99,7 @@ impl BuildRequest {
 
     /// Lists what the build will see. Blocks while it walks the folder.
     pub fn open_context(&self, progress: &Progress) -> Result<Context, ImageError> {
-        Context::open(&self.context, self.dockerfile(), progress)
+        Context::open_without(&self.context, self.dockerfile(), &self.left_out, progress)
     }
 
     /// A digest of all that decides the result apart from the files: Dockerfile, stage, arguments, platform, labels.
@@ -356,47 +358,6 @@ fn build_error(
     }
 }
 
-/// What would mend a failed build. The engine has no codes for these, only words.
-fn advice(message: &str, tail: &[String], dockerfile: &Dockerfile) -> Option<String> {
-    let said = |words: &[&str]| {
-        words
-            .iter()
-            .any(|word| message.contains(word) || tail.iter().any(|l| l.contains(word)))
-    };
-    if is_disk_full(message) || tail.iter().any(|line| is_disk_full(&line.to_lowercase())) {
-        Some("the engine's disk is full: `docker system df` shows what fills it, `docker system prune` frees it".into())
-    } else if said(&[
-        "CERTIFICATE_VERIFY_FAILED",
-        "certificate verify failed",
-        "self-signed certificate in certificate chain",
-    ]) {
-        Some(format!(
-            "TLS is inspected on this network: set `[build] ca_bundle = \"host\"` and use `ARG {}` in the Dockerfile",
-            ca_bundle::ARGUMENT
-        ))
-    } else if said(&[
-        "failed to resolve source metadata",
-        "pull access denied",
-        "manifest unknown",
-        "failed to do request",
-    ]) || message.contains("Get \"https://")
-    {
-        Some(match &dockerfile.syntax {
-            Some(frontend) => format!(
-                "an image could not be pulled; where no registry can be reached, remove the `# syntax={frontend}` line and \
-                 have the base images in the engine (`docker images`)"
-            ),
-            None => {
-                "the base image is not in the engine and could not be pulled: `docker images` shows what is there; \
-                     pull or build it first, or name another with `ARG`"
-                    .into()
-            }
-        })
-    } else {
-        None
-    }
-}
-
 /// A command line as the list that `CMD` wants.
 fn exec_form(command: &str) -> String {
     let words: Vec<_> = command.split_whitespace().collect();
@@ -420,38 +381,6 @@ fn session_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn advice_names_the_cause() {
-        let plain = Dockerfile::default();
-        let foreign = Dockerfile::read("# syntax=docker/dockerfile:1\nFROM a\n");
-        let tail = |line: &str| vec![line.to_owned()];
-        assert!(
-            advice(
-                "x",
-                &tail("ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED]"),
-                &plain
-            )
-            .unwrap()
-            .contains("ca_bundle")
-        );
-        assert!(
-            advice("write /x: no space left on device", &[], &plain)
-                .unwrap()
-                .contains("disk")
-        );
-        assert!(
-            advice("pull access denied for nosuch", &[], &plain)
-                .unwrap()
-                .contains("docker images")
-        );
-        assert!(
-            advice("failed to do request: Head", &[], &foreign)
-                .unwrap()
-                .contains("# syntax=")
-        );
-        assert_eq!(advice("exit code: 1", &tail("boom"), &plain), None);
-    }
 
     #[test]
     fn a_request_is_told_from_another() {

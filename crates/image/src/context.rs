@@ -2,7 +2,8 @@
 //!
 //! What makes a difference between two machines and not between two projects is levelled: owner, time stamps, the umask
 //! (a file is 0644, or 0755 if its owner may execute it). Symbolic links stay links and are never followed; sockets,
-//! devices and pipes are passed over with a warning. nuages' own folder, `.nuages`, never enters.
+//! devices and pipes are passed over with a warning. nuages' own folder, `.nuages`, never enters, nor do files that the
+//! caller names: a store of records is written to in every run, and would make every build another one.
 //!
 //! Invariant: the stream holds memory for a few chunks, however large the project is.
 
@@ -16,13 +17,11 @@ use nuages_model::Progress;
 use tokio::sync::mpsc;
 
 use crate::ImageError;
-use crate::dockerignore::{Ignore, Verdict};
+use crate::dockerignore::Ignore;
+use crate::walk::{Walked, walk};
 
 /// The one time stamp of every entry: 2 January 1980, the first day that a zip file can name in every time zone.
 const MTIME: u64 = 315_619_200;
-
-/// nuages' own folder in a project.
-const OWN_FOLDER: &str = ".nuages";
 
 /// A Dockerfile that is not part of the context travels under this name.
 const FOREIGN_DOCKERFILE: &str = ".nuages.Dockerfile";
@@ -74,7 +73,7 @@ pub struct Stamp {
 
 impl Stamp {
     #[cfg(unix)]
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
         Self {
             size: metadata.len(),
@@ -92,7 +91,7 @@ impl Stamp {
     }
 
     #[cfg(not(unix))]
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let since = |time: std::io::Result<std::time::SystemTime>| {
             time.ok()
                 .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
@@ -108,18 +107,6 @@ impl Stamp {
             mode: 0,
         }
     }
-}
-
-#[cfg(unix)]
-fn is_executable(metadata: &Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o100 != 0
-}
-
-// Windows knows no such permission; Docker's own client marks everything there.
-#[cfg(not(unix))]
-fn is_executable(_metadata: &Metadata) -> bool {
-    true
 }
 
 /// A project's files as a build sees them.
@@ -149,6 +136,16 @@ impl Context {
     /// Lists the files of `root` that `.dockerignore` leaves in. The Dockerfile may stand anywhere; a relative path is
     /// relative to `root`. Blocks while it walks.
     pub fn open(root: &Path, dockerfile: &Path, progress: &Progress) -> Result<Self, ImageError> {
+        Self::open_without(root, dockerfile, &[], progress)
+    }
+
+    /// As [`open`](Self::open), without these files, wherever they are.
+    pub fn open_without(
+        root: &Path,
+        dockerfile: &Path,
+        left_out: &[PathBuf],
+        progress: &Progress,
+    ) -> Result<Self, ImageError> {
         let dockerfile = root.join(dockerfile);
         let dockerfile_text = std::fs::read(&dockerfile).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => ImageError::NoDockerfile {
@@ -157,16 +154,7 @@ impl Context {
             _ => ImageError::file("read", &dockerfile)(error),
         })?;
         let ignore = Ignore::read(root, &dockerfile)?;
-        let mut walk = Walk {
-            root,
-            ignore: &ignore,
-            entries: Vec::new(),
-            passed_over: Vec::new(),
-        };
-        walk.folder(Path::new(""), "", None, &mut Vec::new())?;
-        let Walk {
-            entries, passed_over, ..
-        } = walk;
+        let Walked { entries, passed_over } = walk(root, &ignore, left_out)?;
         if let Some(first) = passed_over.first() {
             let more = if passed_over.len() > 1 {
                 format!(" and {} more", passed_over.len() - 1)
@@ -433,103 +421,5 @@ impl Exact {
     fn fail(&mut self, failed: Failed) -> std::io::Error {
         self.failed = Some(failed);
         std::io::Error::other("the file could not be read as it was listed")
-    }
-}
-
-struct Walk<'a> {
-    root: &'a Path,
-    ignore: &'a Ignore,
-    entries: Vec<Entry>,
-    passed_over: Vec<PathBuf>,
-}
-
-impl Walk<'_> {
-    /// Walks one folder. `held_back` are the folders above that are left out themselves, and enter only with the first
-    /// thing below them that is kept.
-    fn folder(
-        &mut self,
-        relative: &Path,
-        slashed: &str,
-        verdict: Option<&Verdict>,
-        held_back: &mut Vec<Entry>,
-    ) -> Result<(), ImageError> {
-        let path = self.root.join(relative);
-        let mut children = std::fs::read_dir(&path)
-            .and_then(|entries| {
-                entries
-                    .map(|entry| entry.map(|entry| entry.file_name()))
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .map_err(ImageError::file("read the folder", &path))?;
-        children.sort_unstable();
-        for name in children {
-            if relative.as_os_str().is_empty() && name == OWN_FOLDER {
-                continue;
-            }
-            let child = relative.join(&name);
-            // Docker matches what is not UTF-8 with replacement characters, too.
-            let name = name.to_string_lossy();
-            let child_slashed = if slashed.is_empty() {
-                name.into_owned()
-            } else {
-                format!("{slashed}/{name}")
-            };
-            let child_verdict = self.ignore.check(&child_slashed, verdict);
-            let full = self.root.join(&child);
-            let metadata = match std::fs::symlink_metadata(&full) {
-                Ok(metadata) => metadata,
-                Err(_) if child_verdict.excluded => continue,
-                Err(error) => return Err(ImageError::file("read", full)(error)),
-            };
-            let stamp = Stamp::of(&metadata);
-            let kind = metadata.file_type();
-            if kind.is_dir() {
-                if child_verdict.excluded && !self.ignore.may_keep_below(&child_slashed) {
-                    continue;
-                }
-                let entry = Entry {
-                    path: child.clone(),
-                    kind: EntryKind::Folder,
-                    stamp,
-                };
-                if child_verdict.excluded {
-                    held_back.push(entry);
-                    let depth = held_back.len();
-                    self.folder(&child, &child_slashed, Some(&child_verdict), held_back)?;
-                    // Still there if nothing below was kept.
-                    if held_back.len() == depth {
-                        held_back.pop();
-                    }
-                } else {
-                    self.entries.append(held_back);
-                    self.entries.push(entry);
-                    self.folder(&child, &child_slashed, Some(&child_verdict), held_back)?;
-                }
-                continue;
-            }
-            if child_verdict.excluded {
-                continue;
-            }
-            let kind = if kind.is_symlink() {
-                EntryKind::Link {
-                    target: std::fs::read_link(&full).map_err(ImageError::file("read the link", &full))?,
-                }
-            } else if kind.is_file() {
-                EntryKind::File {
-                    size: metadata.len(),
-                    executable: is_executable(&metadata),
-                }
-            } else {
-                self.passed_over.push(child);
-                continue;
-            };
-            self.entries.append(held_back);
-            self.entries.push(Entry {
-                path: child,
-                kind,
-                stamp,
-            });
-        }
-        Ok(())
     }
 }

@@ -167,6 +167,9 @@ impl ImageError {
                 "the engine's disk is full: `docker system df` shows what fills it, `docker system prune` frees it"
                     .into(),
             ),
+            Self::Transport { .. } => {
+                Some("see whether the engine still runs (`docker info`), then run this again".into())
+            }
             _ => None,
         }
     }

@@ -10,6 +10,7 @@
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
 //! cached blobs. It knows of no registry: what it makes goes to a [`BlobSink`](nuages_model::BlobSink).
 
+mod advice;
 mod archive;
 mod build;
 mod build_output;
@@ -22,6 +23,7 @@ mod engine;
 mod error;
 mod export;
 mod fingerprint;
+mod forget;
 mod go_pattern;
 mod gzip;
 mod inspect;
@@ -29,6 +31,7 @@ mod owner;
 mod push;
 mod sandbox;
 mod store;
+mod walk;
 
 pub use build::{BuildRequest, Builder, Built, PASSED_THROUGH, build};
 pub use ca_bundle::CaBundle;
@@ -39,6 +42,7 @@ pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::ImageError;
 pub use export::{CONFIG, Exported, Layer, MANIFEST, export};
 pub use fingerprint::Fingerprint;
+pub use forget::forget;
 pub use inspect::{ImageConfig, inspect};
 pub use owner::{Swept, sweep};
 pub use push::{Pushed, push};

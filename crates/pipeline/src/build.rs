@@ -4,7 +4,7 @@
 //! and nothing is tagged as a release here.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nuages_config::{CaBundle as ConfigCaBundle, Config};
 use nuages_image::{BuildRequest, Built, CaBundle, Engine};
@@ -47,8 +47,14 @@ pub struct PushedImage {
     pub repository: String,
 }
 
-/// What is built for the deployment.
-pub(crate) fn request(config: &Config) -> BuildRequest {
+/// On every image that is built for an application, with its name.
+const LABEL: &str = "dev.nuages.app";
+
+/// Blobs that no push needed lately are removed above this.
+const BLOBS: u64 = 5 << 30;
+
+/// What is built for the deployment. `store` is the file of records: a project's folder may hold it, and no image does.
+fn request(config: &Config, store: &Path) -> BuildRequest {
     let build = &config.build;
     let mut args = build.args.clone();
     if let Some(base) = &build.base {
@@ -64,14 +70,46 @@ pub(crate) fn request(config: &Config) -> BuildRequest {
             ConfigCaBundle::Host => CaBundle::Host,
             ConfigCaBundle::File(path) => CaBundle::File(config.project_dir.join(path)),
         }),
-        tag: Some(format!("nuages/{}:deploy", config.app.name)),
+        labels: BTreeMap::from([(LABEL.to_owned(), config.app.name.to_string())]),
+        tag: Some(format!("{}deploy", tags_of(config))),
+        left_out: COMPANIONS.map(|end| append(store, end)).into(),
         ..BuildRequest::default()
     }
 }
 
+/// SQLite's own files beside a store.
+const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+fn append(file: &Path, end: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// What the engine's names of an application's images begin with.
+fn tags_of(config: &Config) -> String {
+    format!("nuages/{}:", config.app.name)
+}
+
+/// Takes away the images that were built for an environment of this machine: by label, and by the names that builds and
+/// the environment's own registry gave them. Base images carry no such label.
+pub(crate) async fn forget_images(config: &Config) -> Result<usize, PipelineError> {
+    let engine = Engine::connect().await?;
+    let (tags, repository) = (tags_of(config), format!("/{}-{}", config.app.name, config.env.name));
+    let unneeded = |name: &str| {
+        let pushed = name.split_once('@').map_or(name, |(repository, _)| repository);
+        let pushed = pushed
+            .rsplit_once(':')
+            .filter(|(_, tag)| !tag.contains('/'))
+            .map_or(pushed, |(it, _)| it);
+        name.starts_with(&tags) || pushed.ends_with(&repository)
+    };
+    Ok(nuages_image::forget(&engine, &format!("{LABEL}={}", config.app.name), unneeded).await?)
+}
+
 /// A digest of all that the build depends on: files, Dockerfile, arguments, base image.
-pub(crate) async fn source(config: &Config, engine: &Engine) -> Result<Digest, PipelineError> {
-    let request = request(config);
+pub(crate) async fn source(config: &Config, store: &Path, engine: &Engine) -> Result<Digest, PipelineError> {
+    let request = request(config, store);
     let memory = config.project_dir.join(".nuages").join("context.json");
     let fingerprint = tokio::task::spawn_blocking(move || -> Result<(Digest, Digest), PipelineError> {
         let context = request.open_context(&nuages_model::Progress::none())?;
@@ -95,10 +133,11 @@ pub(crate) async fn source(config: &Config, engine: &Engine) -> Result<Digest, P
     Ok(hash.finish())
 }
 
-/// Builds the image that is deployed, and the stages that checks run in.
-pub async fn build(config: &Config, engine: &Engine, ui: &Ui) -> Result<BuiltImage, PipelineError> {
+/// Builds the image that is deployed, and the stages that checks run in. `store` is the file of records, which is left
+/// out: [`location`](nuages_releases::location) tells where it is.
+pub async fn build(config: &Config, store: &Path, engine: &Engine, ui: &Ui) -> Result<BuiltImage, PipelineError> {
     let task = ui.events.task("build", "Build the image");
-    match build_in(config, engine, &task, ui).await {
+    match build_in(config, store, engine, &task, ui).await {
         Ok(built) => {
             task.done(format!("sha256:{}", built.image.image_id.short()));
             Ok(built)
@@ -110,19 +149,16 @@ pub async fn build(config: &Config, engine: &Engine, ui: &Ui) -> Result<BuiltIma
     }
 }
 
-async fn build_in(config: &Config, engine: &Engine, task: &TaskScope, ui: &Ui) -> Result<BuiltImage, PipelineError> {
+async fn build_in(
+    config: &Config,
+    store: &Path,
+    engine: &Engine,
+    task: &TaskScope,
+    ui: &Ui,
+) -> Result<BuiltImage, PipelineError> {
     let stop = ui.stop_token();
-    let request = request(config);
+    let request = request(config, store);
     let image = nuages_image::build(engine, &request, &task.progress(), &stop).await?;
-    if let Some(command) = image.config.shell_form() {
-        let text =
-            format!("the image starts its command through a shell (`{command}`), which SIGTERM does not pass on");
-        task.message(
-            MessageLevel::Warning,
-            text,
-            Some("write CMD as a JSON list in the Dockerfile".into()),
-        );
-    }
     if image.config.runs_as_root() {
         let text = "the image runs as root";
         task.message(
@@ -198,6 +234,8 @@ async fn push_in(
     let tags = |digest: &Digest| vec![Ecr::build_tag(digest)];
     let id = image.image.image_id.as_str();
     let pushed = nuages_image::push(engine, id, &store, &repository, tags, &task.progress(), stop).await?;
+    // What is left of older images is only of use for pushing them again. A blob that cannot be removed now goes later.
+    let _ = tokio::task::spawn_blocking(move || store.prune(BLOBS)).await;
     let reference = ImageRef::new(repository.registry().host(), &outputs.repository)
         .map_err(|e| PipelineError::machine("name the pushed image", e))?
         .with_digest(pushed.digest.clone());

@@ -73,7 +73,7 @@ async fn deploy_in(
     go_on(ui)?;
     let url = stack::public_url(session, &ground.outputs)?;
     let engine = Engine::connect().await?;
-    let source = crate::build::source(config, &engine).await?;
+    let source = crate::build::source(config, session.store.store().path(), &engine).await?;
     let fingerprint = fingerprint::of(&source, config, ground.secrets.versions().into_iter());
     if !options.force
         && !ground.database_moved
@@ -86,7 +86,7 @@ async fn deploy_in(
         });
     }
 
-    let image = build(config, &engine, ui).await?;
+    let image = build(config, session.store.store().path(), &engine, ui).await?;
     go_on(ui)?;
     let records = checks::check(config, &session.store, &engine, &image, &options.checks, ui).await?;
     go_on(ui)?;

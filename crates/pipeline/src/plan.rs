@@ -54,7 +54,7 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
         .collect();
 
     let engine = Engine::connect().await?;
-    let source = crate::build::source(config, &engine).await?;
+    let source = crate::build::source(config, session.store.store().path(), &engine).await?;
     let resolved = secrets::as_resolved(inspection);
     let fingerprint = fingerprint::of(&source, config, resolved.versions().into_iter());
     let serving = session.store.serving().await?;

@@ -195,14 +195,19 @@ async fn find_emulator(config: &Config) -> Result<Option<LocalEndpoint>, Pipelin
 pub(crate) async fn remove_emulator(config: &Config, ui: &Ui) -> Result<bool, PipelineError> {
     let engine = nuages_emulator::Engine::connect().await?;
     let task = ui.events.task("emulator", "Remove the local emulator");
-    match LocalEmulator::down(&engine, &local_settings(config)?, &task.progress()).await {
-        Ok(removed) => {
+    let removed = async {
+        let removed = LocalEmulator::down(&engine, &local_settings(config)?, &task.progress()).await?;
+        // With the containers gone nothing holds the images.
+        Ok::<_, PipelineError>((removed, crate::build::forget_images(config).await?))
+    };
+    match removed.await {
+        Ok((removed, images)) => {
             let (containers, networks, volumes) =
                 (removed.containers.len(), removed.networks.len(), removed.volumes.len());
             let existed = containers + networks + volumes > 0;
-            if existed {
+            if existed || images > 0 {
                 task.done(format!(
-                    "{containers} containers, {networks} networks, {volumes} volumes"
+                    "{containers} containers, {networks} networks, {volumes} volumes, {images} image names"
                 ));
             } else {
                 task.unchanged("there is none");
@@ -210,8 +215,8 @@ pub(crate) async fn remove_emulator(config: &Config, ui: &Ui) -> Result<bool, Pi
             Ok(existed)
         }
         Err(error) => {
-            task.failed(&error);
-            Err(error.into())
+            task.failed_with(error.report());
+            Err(error)
         }
     }
 }

@@ -10,8 +10,9 @@ use crate::app::App;
 
 pub(crate) async fn build(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let config = app.project()?.environment(env)?;
+    let store = nuages_releases::location(&config.project_dir, app.global.store.as_deref());
     let engine = Engine::connect().await?;
-    let built = nuages_pipeline::build(&config, &engine, &app.ui).await?;
+    let built = nuages_pipeline::build(&config, &store, &engine, &app.ui).await?;
     app.ui.events.data("image", json!(built.image.image_id));
     Ok(Ending::Done)
 }
@@ -25,7 +26,7 @@ pub(crate) async fn check(app: &App, env: &EnvName, again: bool) -> Result<Endin
         return Ok(Ending::Done);
     }
     let engine = Engine::connect().await?;
-    let built = nuages_pipeline::build(&session.config, &engine, &app.ui).await?;
+    let built = nuages_pipeline::build(&session.config, session.store.store().path(), &engine, &app.ui).await?;
     let options = CheckOptions { skip: None, again };
     nuages_pipeline::check(&session.config, &session.store, &engine, &built, &options, &app.ui).await?;
     Ok(Ending::Done)
@@ -35,7 +36,7 @@ pub(crate) async fn push(app: &App, env: &EnvName) -> Result<Ending, PipelineErr
     let session: Session = app.open(env).await?;
     let outputs = nuages_pipeline::infra_up(&session, &std::collections::BTreeSet::new(), &app.ui).await?;
     let engine = Engine::connect().await?;
-    let built = nuages_pipeline::build(&session.config, &engine, &app.ui).await?;
+    let built = nuages_pipeline::build(&session.config, session.store.store().path(), &engine, &app.ui).await?;
     let pushed = nuages_pipeline::push(&session, &outputs, &engine, &built, &app.ui).await?;
     app.ui.events.data("image", json!(pushed.image));
     Ok(Ending::Done)

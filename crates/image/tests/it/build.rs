@@ -368,3 +368,34 @@ async fn links_stay_links_and_odd_files_are_passed_over() {
         remove_image(&engine, built.image_id.as_str()).await;
     }
 }
+
+#[tokio::test]
+async fn images_are_forgotten_by_label_and_name() {
+    let engine = engine().await;
+    let name = format!("nuages-forget-{}", std::process::id());
+    let label = format!("dev.nuages.test={name}");
+    let folder = project(&[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]);
+    let tagged = async |tag: &str, labels: &[(&str, &str)]| {
+        let request = BuildRequest {
+            tag: Some(format!("{name}:{tag}")),
+            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..BuildRequest::new(folder.path())
+        };
+        build(&engine, &request, &Progress::none(), &CancellationToken::new())
+            .await
+            .unwrap()
+    };
+    let ours = [("dev.nuages.test", name.as_str())];
+    tagged("one", &ours).await;
+    let kept = tagged("kept", &ours).await;
+    let strangers = tagged("strangers", &[]).await;
+    let unneeded = |image: &str| image == format!("{name}:one") || image == format!("{name}:strangers");
+    assert_eq!(nuages_image::forget(&engine, &label, unneeded).await.unwrap(), 1);
+    assert!(nuages_image::inspect(&engine, &format!("{name}:one")).await.is_err());
+    for image in [&kept, &strangers] {
+        nuages_image::inspect(&engine, image.image_id.as_str()).await.unwrap();
+    }
+    assert_eq!(nuages_image::forget(&engine, &label, |_| true).await.unwrap(), 1);
+    assert_eq!(nuages_image::forget(&engine, &label, |_| true).await.unwrap(), 0);
+    remove_image(&engine, &format!("{name}:strangers")).await;
+}
