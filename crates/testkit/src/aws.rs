@@ -7,6 +7,8 @@ use aws_types::SdkConfig;
 use aws_types::region::Region;
 use nuages_aws::{AwsContext, EmulatorKind, Identity, Quirks};
 
+use crate::recording::recorded;
+
 /// The account of every test that does not choose its own.
 pub const ACCOUNT: &str = "123456789012";
 /// The region of every test that does not choose its own.
@@ -21,7 +23,7 @@ pub fn sdk_config(endpoint: &str, account: &str, region: &str) -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
             account, "test", None, None, "testkit",
         )))
-        .http_client(Builder::new().build_http())
+        .http_client(recorded(Builder::new().build_http()))
         .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
             aws_smithy_async::rt::sleep::TokioSleep::new(),
         ))

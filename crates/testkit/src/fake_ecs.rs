@@ -41,6 +41,7 @@ pub use behaviour::{Behaviour, Fault};
 
 use crate::aws::{ACCOUNT, REGION};
 use crate::http::{FakeServer, Received, operation};
+use crate::recording::recorded;
 use world::World;
 
 /// One call as it was received.
@@ -173,7 +174,7 @@ impl FakeEcs {
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
                 ACCOUNT, "test", None, None, "fake",
             )))
-            .http_client(http)
+            .http_client(recorded(http))
             .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
                 aws_smithy_async::rt::sleep::TokioSleep::new(),
             ))

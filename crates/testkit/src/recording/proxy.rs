@@ -1,0 +1,124 @@
+//! A proxy before an emulator that writes down what a whole program asks of it.
+//!
+//! Invariant: an answer, and every body but that of an API call, is passed on as it comes, and the Host header as it was
+//! sent: accounts, load balancers and signatures depend on it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::http::{Request, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Call, write};
+use crate::emulators::Endpoint;
+
+type Body = Either<Full<Bytes>, Incoming>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A running proxy; it ends with its handle.
+#[derive(Debug)]
+pub struct RecordingProxy {
+    address: SocketAddr,
+    calls: Arc<Mutex<Vec<Call>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for RecordingProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl RecordingProxy {
+    /// Starts one before this emulator, on a free loopback port.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn start(before: &Endpoint) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free loopback port");
+        let address = listener.local_addr().expect("the address of a bound socket");
+        let upstream = SocketAddr::from(([127, 0, 0, 1], before.port));
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&calls);
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let kept = Arc::clone(&kept);
+                connections.spawn(async move {
+                    let service = service_fn(move |request| {
+                        let kept = Arc::clone(&kept);
+                        async move { Ok::<_, std::convert::Infallible>(pass(upstream, request, &kept).await) }
+                    });
+                    // A client that goes away in the middle is not the proxy's failure.
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        Self { address, calls, task }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Takes what was asked since the last time, in order.
+    pub fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn pass(upstream: SocketAddr, request: Request<Incoming>, kept: &Mutex<Vec<Call>>) -> Response<Body> {
+    match try_pass(upstream, request, kept).await {
+        Ok(response) => response,
+        Err(error) => {
+            let mut response = Response::new(Either::Left(Full::from(error.to_string())));
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        }
+    }
+}
+
+async fn try_pass(
+    upstream: SocketAddr,
+    request: Request<Incoming>,
+    kept: &Mutex<Vec<Call>>,
+) -> Result<Response<Body>, BoxError> {
+    let (parts, body) = request.into_parts();
+    let body: Body = match Call::service_of(parts.uri.path(), &parts.headers) {
+        // An API call is small, and is looked at before it goes on. Layers are neither.
+        Some(service) if service != "registry" => {
+            let body = body.collect().await?.to_bytes();
+            keep(&parts, &body, kept);
+            Either::Left(Full::new(body))
+        }
+        Some(_) => {
+            keep(&parts, &[], kept);
+            Either::Right(body)
+        }
+        None => Either::Right(body),
+    };
+    let stream = TcpStream::connect(upstream).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the answer's last byte, or when either side goes away.
+    tokio::spawn(connection);
+    let response = sender.send_request(Request::from_parts(parts, body)).await?;
+    Ok(response.map(Either::Right))
+}
+
+fn keep(parts: &::http::request::Parts, body: &[u8], kept: &Mutex<Vec<Call>>) {
+    let Some(call) = Call::read(parts.method.as_str(), parts.uri.path(), &parts.headers, body) else {
+        return;
+    };
+    if !call.is_registry() {
+        write(&call);
+    }
+    kept.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+}
