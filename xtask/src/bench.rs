@@ -4,10 +4,14 @@
 
 use std::process::Command;
 
+use crate::board::Board;
 use crate::tools::{self, Outcome};
+use crate::{build, images};
 
 pub(crate) fn run(name: Option<&str>) -> Outcome {
-    tools::build(&["nuages", "nuages-images", "nuages-bench"])?;
+    let row = Board::new().row("Build nuages and its benches");
+    build::binaries(&["nuages", images::BINARY, "nuages-bench"], &row)?;
+    row.done("");
     let mut command = Command::new(tools::binary("nuages-bench")?);
     command.args(name);
     command.env("NUAGES_BINARY", tools::binary("nuages")?);

@@ -56,17 +56,15 @@ fn format(shell: &Shell) -> Outcome {
 }
 
 fn clippy(shell: &Shell) -> Outcome {
-    Ok(
-        cmd!(shell, "cargo clippy --quiet --workspace --all-targets -- -D warnings")
-            .quiet()
-            .run()?,
-    )
+    Ok(tools::cargo(shell, "clippy")
+        .args(["--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        .run()?)
 }
 
 fn doc(shell: &Shell) -> Outcome {
-    Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps")
+    Ok(tools::cargo(shell, "doc")
+        .args(["--quiet", "--workspace", "--no-deps"])
         .env("RUSTDOCFLAGS", "-D warnings")
-        .quiet()
         .run()?)
 }
 

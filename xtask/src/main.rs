@@ -3,8 +3,13 @@
 //! Invariant: this crate builds in seconds and holds no logic of the product: it builds binaries and starts them.
 
 mod bench;
+mod board;
+mod build;
+mod images;
 mod lint;
+mod prepare;
 mod product;
+mod requests;
 mod test;
 mod tidy;
 mod tools;
@@ -57,7 +62,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Test { filter, keep } => test::run(filter.as_deref(), keep),
-        Verb::Images { args } => product::images(&args),
+        Verb::Images { args } => images::run(&args),
         Verb::Lint { only } => lint::run(&only),
         Verb::Tidy => tidy::run(),
         Verb::Bench { name } => bench::run(name.as_deref()),

@@ -3,9 +3,12 @@
 //! Invariant: the arguments reach the binary as they were written; in this workspace the project is `django-sample`
 //! unless another one is named.
 
-use std::process::{Child, Command, ExitCode};
+use std::process::{Command, ExitCode};
 
+use crate::board::Board;
+use crate::prepare::beside_images;
 use crate::tools::{self, Outcome};
+use crate::{build, images};
 
 /// The verbs that may need container images on this machine.
 const NEED_IMAGES: [&str; 6] = ["deploy", "check", "build", "push", "plan", "infra"];
@@ -22,17 +25,16 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
 }
 
 fn prepare(args: &[String]) -> Outcome<Command> {
-    let images = if wants_local_images(args) {
-        Some(start_images()?)
+    if wants_local_images(args) {
+        let board = Board::new();
+        let row = board.row("Build nuages");
+        build::binaries(&[images::BINARY], &row)?;
+        beside_images("local", &board, row, &build::binary_arguments(&["nuages"]))?;
     } else {
-        None
-    };
-    let built = tools::build(&["nuages"]);
-    // Its own messages say what it could not do; the verb itself then says what is missing.
-    if let Some(mut images) = images {
-        images.wait()?;
+        let row = Board::new().row("Build nuages");
+        build::binaries(&["nuages"], &row)?;
+        row.done("");
     }
-    built?;
     let mut command = Command::new(tools::binary("nuages")?);
     command.args(args);
     let named = args
@@ -52,30 +54,6 @@ fn wants_local_images(args: &[String]) -> bool {
         .any(|pair| (pair[0] == "--env" || pair[0] == "-e") && pair[1] == "local")
         || args.iter().any(|arg| arg == "--env=local");
     verb && local && !down
-}
-
-/// Images are built while cargo builds the big binary: the small one that makes them comes first.
-fn start_images() -> Outcome<Child> {
-    tools::build(&["nuages-images"])?;
-    let mut command = Command::new(tools::binary("nuages-images")?);
-    command.args(["--for", "local"]);
-    Ok(command.spawn()?)
-}
-
-/// `cargo xtask images`.
-pub(crate) fn images(args: &[String]) -> Outcome {
-    tools::build(&["nuages-images"])?;
-    let args: Vec<String> = if args.is_empty() {
-        vec!["--for".into(), "all".into()]
-    } else {
-        args.to_vec()
-    };
-    let status = Command::new(tools::binary("nuages-images")?).args(args).status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err("not every image could be made".into())
-    }
 }
 
 /// Signals and the terminal are the verb's own: on Unix this process becomes it.

@@ -7,51 +7,49 @@ use std::process::Command;
 
 use xshell::cmd;
 
+use crate::board::Board;
+use crate::prepare::beside_images;
+use crate::requests;
 use crate::tools::{self, Outcome, say};
+use crate::{build, images};
 
 pub(crate) fn run(filter: Option<&str>, keep: bool) -> Outcome {
     // Ctrl-C reaches the children too: they end, and what they leave is swept here.
     ctrlc::set_handler(|| {})?;
-    tools::build(&["nuages-images", "testkit"])?;
-    images()?;
-    say("building the tests");
-    let shell = tools::shell()?;
+    let board = Board::new();
+    let row = board.row("Build what makes images and emulators");
+    build::binaries(&[images::BINARY, "testkit"], &row)?;
+    row.done("");
+    let row = board.row("Build the tests");
     let nextest = tools::has("cargo-nextest", "--version");
-    if nextest {
-        cmd!(shell, "cargo nextest run --workspace --no-run --cargo-quiet")
-            .quiet()
-            .run()?;
+    let runner: &[&str] = if nextest {
+        &["nextest", "run"]
     } else {
-        say(
+        row.say(
             "cargo-nextest is not installed, so `cargo test` runs the tests; `cargo install cargo-nextest` makes it quicker",
         );
-        tools::cargo(&shell, "test")
-            .args(["--quiet", "--workspace", "--no-run"])
-            .run()?;
-    }
+        &["test"]
+    };
+    beside_images("test", &board, row, &[runner, &["--workspace", "--no-run"]].concat())?;
+    let row = board.row("Build nuages");
     // The binary that the end-to-end tests start.
-    tools::build(&["nuages"])?;
+    build::binaries(&["nuages"], &row)?;
+    row.done("");
 
     let emulators = start()?;
-    let tested = tests(filter, nextest, &emulators);
+    let recorded = requests::folder()?;
+    let environment = emulators
+        .into_iter()
+        .chain([(requests::VARIABLE.to_owned(), recorded.display().to_string())]);
+    let tested = tests(filter, nextest, &environment.collect::<Vec<_>>());
     if keep {
         say("the emulators keep running: sweep them with another `cargo xtask test`");
     } else {
         sweep()?;
     }
-    tested
-}
-
-fn images() -> Outcome {
-    say("making the images that the tests need");
-    let status = Command::new(tools::binary("nuages-images")?)
-        .args(["--for", "test"])
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err("the images that the tests need could not be made".into())
-    }
+    // Said of failed runs too: what AWS would refuse may be why.
+    let checked = requests::check(&recorded, filter.is_some());
+    tested.and(checked)
 }
 
 fn testkit() -> Outcome<Command> {
@@ -97,26 +95,20 @@ fn sweep() -> Outcome {
     }
 }
 
-fn tests(filter: Option<&str>, nextest: bool, emulators: &[(String, String)]) -> Outcome {
+fn tests(filter: Option<&str>, nextest: bool, environment: &[(String, String)]) -> Outcome {
     let shell = tools::shell()?;
-    for (name, value) in emulators {
+    for (name, value) in environment {
         shell.set_var(name, value);
     }
     shell.set_var("NUAGES_BINARY", tools::binary("nuages")?);
-    let filter: &Vec<&str> = &filter.into_iter().collect();
-    if nextest {
-        cmd!(shell, "cargo nextest run --workspace --no-fail-fast {filter...}")
-            .quiet()
-            .run()?;
+
+    let runner: &[&str] = if nextest {
+        &["nextest", "run", "--workspace", "--no-fail-fast"]
     } else {
-        cmd!(
-            shell,
-            "cargo test --workspace --no-fail-fast --lib --bins --tests {filter...}"
-        )
-        .quiet()
-        .run()?;
-    }
-    if !filter.is_empty() {
+        &["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"]
+    };
+    tools::cargo(&shell, runner[0]).args(&runner[1..]).args(filter).run()?;
+    if filter.is_some() {
         return Ok(());
     }
     say("running the examples of the documentation");

@@ -1,6 +1,7 @@
 //! What the verbs share: the workspace's folders, its binaries, Python environments.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use xshell::{Cmd, Shell, cmd};
 
@@ -36,6 +37,13 @@ pub(crate) fn cargo<'a>(shell: &'a Shell, verb: &str) -> Cmd<'a> {
         cargo = cargo.env_remove(name);
     }
     cargo
+}
+
+/// The same for a command that is not the shell's.
+pub(crate) fn forget_cargo(command: &mut Command) {
+    for name in inherited() {
+        command.env_remove(name);
+    }
 }
 
 /// The variables that `cargo run` gave to this very program.
@@ -76,17 +84,6 @@ pub(crate) fn target() -> Outcome<PathBuf> {
         .and_then(|rest| rest.split('"').next())
         .ok_or("cargo metadata names no target folder")?;
     Ok(PathBuf::from(dir.replace("\\\\", "\\")))
-}
-
-/// Builds binaries of the workspace. `--workspace` selects the features that every other build selects too; without it
-/// each SDK crate would be compiled twice.
-pub(crate) fn build(bins: &[&str]) -> Outcome {
-    let shell = shell()?;
-    let bins = bins.iter().flat_map(|bin| ["--bin", bin]);
-    Ok(cargo(&shell, "build")
-        .args(["--quiet", "--workspace"])
-        .args(bins)
-        .run()?)
 }
 
 /// A built binary's path.

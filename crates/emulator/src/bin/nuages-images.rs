@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
-use nuages_emulator::images::{self, IMAGES, ImageSet, Source};
+use clap::{Parser, ValueEnum};
+use nuages_emulator::images::{self, IMAGES, ImageSet, Outcome, Source};
 use nuages_emulator::{EmulatorError, Engine};
 use nuages_model::{Note, Progress};
 
@@ -24,9 +24,21 @@ struct Arguments {
     /// List the images, and which of them are there, and make none.
     #[arg(long)]
     list: bool,
-    /// Say nothing but errors.
-    #[arg(long, short)]
-    quiet: bool,
+    /// What to show of the work.
+    #[arg(long, value_enum, default_value_t = Show::Steps)]
+    show: Show,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Show {
+    /// Each image's beginning and end.
+    Steps,
+    /// All that the builds print.
+    All,
+    /// Errors alone.
+    Errors,
+    /// For a program that draws: `now`, a tab and what happens; `done`, a tab and each image that was made.
+    Events,
 }
 
 #[tokio::main]
@@ -69,32 +81,61 @@ async fn run(arguments: Arguments) -> Result<(), EmulatorError> {
         }
         return Ok(());
     }
-    let progress = if arguments.quiet { Progress::none() } else { lines() };
+    let progress = match arguments.show {
+        Show::Errors => Progress::none(),
+        Show::Events => events(),
+        Show::Steps => lines(false),
+        Show::All => lines(true),
+    };
     for report in images::ensure(&engine, &set, arguments.from, &progress).await? {
-        if !arguments.quiet {
-            say(&format!(
-                "{}: {:?} ({:.1}s)",
-                report.name,
-                report.outcome,
-                report.elapsed.as_secs_f64()
-            ));
+        let how = match report.outcome {
+            Outcome::Present => "there",
+            Outcome::Pulled => "pulled",
+            Outcome::Built => "built",
+        };
+        let text = format!("{}  {how}  {:.1}s", report.name, report.elapsed.as_secs_f64());
+        match arguments.show {
+            Show::Events if report.outcome == Outcome::Present => {}
+            Show::Events => list(&format!("done\t✔ {text}")),
+            Show::Errors => {}
+            Show::Steps | Show::All => say(&text),
         }
     }
     Ok(())
 }
 
-/// A line per note, with the time since the start. Bytes come too often for lines.
-fn lines() -> Progress {
+/// A line per step, with the time since the start; what builds print only where that is wanted. Bytes come too often.
+fn lines(output: bool) -> Progress {
     let start = Instant::now();
     Progress::new(move |note| {
         let seconds = start.elapsed().as_secs();
         match note {
-            Note::Line { source, text } => say(&format!("[{seconds:>4}s] {source}: {text}")),
+            Note::Line { source, text } if output => say(&format!("[{seconds:>4}s] {source}: {text}")),
             Note::Status { text } => say(&format!("[{seconds:>4}s] {text}")),
             Note::Warning { text } => say(&format!("[{seconds:>4}s] warning: {text}")),
             _ => {}
         }
     })
+}
+
+/// What happens, for a program that shows the last of it.
+fn events() -> Progress {
+    Progress::new(|note| match note {
+        Note::Line { source, text } => list(&format!("now\t{source}: {text}")),
+        Note::Status { text } | Note::Warning { text } => list(&format!("now\t{text}")),
+        Note::Bytes { what, done, total } => {
+            let of = total
+                .map(|total| format!(" of {}", megabytes(total)))
+                .unwrap_or_default();
+            list(&format!("now\t{what}: {}{of}", megabytes(done)));
+        }
+        _ => {}
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for the eye")]
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 #[expect(clippy::print_stderr, reason = "the program's own output")]

@@ -239,8 +239,10 @@ async fn make(
                     });
                 }
                 Err(reason) => {
-                    progress.line(image.name, format!("cannot be pulled: {reason}"));
-                    refusal = reason;
+                    // Of an image that no registry has, the reason says nothing of this machine.
+                    if image.published || to_build.is_empty() {
+                        refusal = reason;
+                    }
                     to_build.push(image);
                 }
             }
@@ -248,6 +250,13 @@ async fn make(
     }
     if to_build.is_empty() {
         return Ok(());
+    }
+    if source == Source::Auto {
+        let names: Vec<&str> = to_build.iter().map(|image| image.name).collect();
+        progress.status(format!(
+            "no registry gives {} ({refusal}); building here",
+            names.join(", ")
+        ));
     }
     let host = HostSetup::detect().await;
     // What others stand on, one after the other; then the rest side by side.
