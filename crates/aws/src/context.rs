@@ -17,7 +17,7 @@ use aws_types::SdkConfig;
 use nuages_model::{AccountId, Region, Secret};
 use url::Url;
 
-use crate::error::{ServiceError, chain, describe};
+use crate::error::{Kind, ServiceError, chain, describe};
 use crate::http_client;
 use crate::identity::Identity;
 use crate::quirks::{EmulatorKind, Quirks};
@@ -94,6 +94,16 @@ impl AwsError {
                     .into()
             }
             Self::NoRegion => "set `region` of the environment in nuages.toml, or AWS_REGION".into(),
+            Self::Identity(error) if error.kind == Kind::Unreachable => {
+                "check the network, proxies and AWS_ENDPOINT_URL, and that `region` in nuages.toml is one that AWS has"
+                    .into()
+            }
+            // A region that an account has not opted into knows none of its keys.
+            Self::Identity(error) if error.is_code("InvalidClientTokenId") => {
+                "sign in again, or set other credentials; where they are good elsewhere, the account has not enabled \
+                 `region` of nuages.toml (`aws account enable-region --region-name REGION`)"
+                    .into()
+            }
             Self::Identity(error) => return error.hint(),
             Self::WrongAccount { expected, .. } => {
                 format!("use credentials of {expected} (AWS_PROFILE), or correct `account` in nuages.toml")

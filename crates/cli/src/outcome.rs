@@ -48,13 +48,17 @@ fn before(problem: &PipelineError) -> Vec<String> {
             }
             lines
         }
-        PipelineError::Checks { tail, .. } => {
-            const LINES: usize = 30;
-            tail[tail.len().saturating_sub(LINES)..]
-                .iter()
-                .map(|line| format!("  │ {line}"))
-                .collect()
-        }
+        PipelineError::Checks { tail, .. } => quoted(tail),
+        PipelineError::Image(error) => quoted(error.tail()),
         _ => Vec::new(),
     }
+}
+
+/// The last lines of what failed.
+fn quoted(tail: &[String]) -> Vec<String> {
+    const LINES: usize = 30;
+    tail[tail.len().saturating_sub(LINES)..]
+        .iter()
+        .map(|line| format!("  │ {line}"))
+        .collect()
 }

@@ -41,7 +41,14 @@ pub(crate) fn advice(message: &str, tail: &[String], dockerfile: &Dockerfile) ->
                     .into()
             }
         })
-    } else if message.contains("failed to compute cache key") || message.contains("COPY failed") {
+    } else if [
+        "failed to compute cache key",
+        "failed to calculate checksum",
+        "COPY failed",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+    {
         Some("COPY takes files of the project's folder: is it there, and does .dockerignore leave it in?".into())
     } else {
         None

@@ -85,7 +85,7 @@ pub enum PipelineError {
     #[error("failed to bring up the environment's stack")]
     Infra(#[source] InfraError),
     /// Secrets failed.
-    #[error("failed to settle the secrets")]
+    #[error("failed to {0}")]
     Secrets(#[from] SecretsError),
     /// The image could not be built, read or written.
     #[error(transparent)]
@@ -94,7 +94,7 @@ pub enum PipelineError {
     #[error("failed to use the image registry")]
     Registry(#[from] RegistryError),
     /// ECS failed.
-    #[error(transparent)]
+    #[error("failed to {0}")]
     Ecs(#[from] EcsError),
     /// Migrations failed before the deployment began.
     #[error("failed to {0}")]
@@ -335,7 +335,12 @@ impl PipelineError {
             Self::Aws(error) => error.hint(),
             Self::Infra(error) => error.hint(),
             Self::Secrets(error) => error.hint(),
-            Self::Image(error) => error.hint(),
+            Self::Image(error) => error.hint().or_else(|| match error {
+                ImageError::Build { dockerfile, .. } => Some(format!(
+                    "mend {dockerfile} or what it copies, and run this again; what serves was not touched"
+                )),
+                _ => None,
+            }),
             Self::Registry(error) => error.hint(),
             Self::Ecs(error) => error.hint(),
             Self::Migrate(error) => error.hint(),

@@ -147,7 +147,8 @@ pub struct ErrorReport {
 }
 
 impl ErrorReport {
-    /// What is to be kept of an error. A cause that repeats the sentence above it is left out.
+    /// What is to be kept of an error. A cause that repeats the sentence above it, or its end, is left out: "failed to
+    /// find x" says all that "find x" does.
     ///
     /// ```
     /// let error = nuages_saga::StepError::message("the service is gone").context("failed to update `web`");
@@ -161,7 +162,7 @@ impl ErrorReport {
         let mut next = error.source();
         while let Some(cause) = next {
             let text = cause.to_string();
-            if causes.last().unwrap_or(&message) != &text {
+            if !causes.last().unwrap_or(&message).ends_with(&text) {
                 causes.push(text);
             }
             hint = hint.or_else(|| cause.downcast_ref::<StepError>().and_then(|error| error.hint.clone()));

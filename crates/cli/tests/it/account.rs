@@ -107,3 +107,29 @@ async fn a_runner_of_ci_needs_a_store_that_outlives_it() {
     said.ends_telling("in CI the store would vanish with the runner")
         .ends_telling("--store");
 }
+
+#[tokio::test]
+async fn a_region_that_aws_does_not_have_is_named() {
+    // Nobody listens where this region's STS would be.
+    let env = environment(&[("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")]);
+    let said = deploy(env, &["deploy", "--env", "staging"]).await.ended(1);
+    said.ends_telling("sts:GetCallerIdentity")
+        .ends_telling("that `region` in nuages.toml is one that AWS has");
+}
+
+#[tokio::test]
+async fn a_region_that_the_account_has_not_enabled_is_named() {
+    let server = FakeServer::start(|_| async {
+        xml(
+            403,
+            "<ErrorResponse xmlns='https://sts.amazonaws.com/doc/2011-06-15/'><Error><Type>Sender</Type>\
+             <Code>InvalidClientTokenId</Code><Message>The security token included in the request is invalid</Message></Error>\
+             <RequestId>11111111-2222-3333-4444-555555555555</RequestId></ErrorResponse>",
+        )
+    })
+    .await;
+    let env = environment(&[("AWS_ENDPOINT_URL_STS", &server.url())]);
+    let said = deploy(env, &["deploy", "--env", "staging"]).await.ended(4);
+    said.ends_telling("InvalidClientTokenId")
+        .ends_telling("aws account enable-region");
+}

@@ -1,7 +1,9 @@
-//! The Docker engine: missing, too old; and what `doctor` says of a machine.
+//! The Docker engine: missing, too old, full, gone in the middle; and what `doctor` says of a machine.
+
+use std::time::Duration;
 
 use nuages_testkit::http::{FakeServer, json};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Place, Said};
 
@@ -32,11 +34,122 @@ async fn without_an_engine_it_says_how_to_get_one() {
 }
 
 async fn old_engine() -> FakeServer {
-    FakeServer::start(|_| async {
-        let version = json!({"Version": "19.03.15", "ApiVersion": "1.40", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"});
-        json(200, &version)
+    FakeServer::start(|_| async { json(200, &version("19.03.15", "1.40")) }).await
+}
+
+fn version(engine: &str, api: &str) -> Value {
+    json!({"Version": engine, "ApiVersion": api, "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"})
+}
+
+/// What an engine does with a build.
+#[derive(Clone, Copy)]
+enum Build {
+    /// Says this, and ends it.
+    Fails(&'static str),
+    /// Never answers.
+    Hangs,
+}
+
+/// An engine that is new enough, as far as its answers tell.
+async fn engine(build: Build) -> FakeServer {
+    FakeServer::start(move |request| async move {
+        match (request.uri().path(), build) {
+            (path, _) if path.ends_with("/version") => json(200, &version("24.0.7", "1.43")),
+            (path, _) if path.ends_with("/info") => json(200, &json!({"Driver": "overlay2"})),
+            (path, Build::Fails(why)) if path.ends_with("/build") => {
+                json(200, &json!({"errorDetail": {"message": why}, "error": why}))
+            }
+            // A build's session stays open as long as the build.
+            _ => std::future::pending().await,
+        }
     })
     .await
+}
+
+/// A project that can be built, and the build.
+async fn built(docker: String) -> Said {
+    let build = move || {
+        let place = Place::with(TOML);
+        place.write("Dockerfile", "FROM scratch\nCOPY . /\n");
+        let mut said = place.run_with(&["build", "--env", "local"], &[("DOCKER_HOST", &docker)]);
+        said.err = place.anonymous(&said.err);
+        said
+    };
+    tokio::task::spawn_blocking(build).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_in_mid_build_is_told_with_what_frees_it() {
+    let engine = engine(Build::Fails(
+        "write /var/lib/docker/overlay2/x/diff/app/y: no space left on device",
+    ))
+    .await;
+    let said = built(engine.url().replace("http://", "tcp://")).await.ended(1);
+    insta::assert_snapshot!(said.last_words());
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_in_mid_build_is_told() {
+    let engine = engine(Build::Hangs).await;
+    let building = tokio::spawn(built(engine.url().replace("http://", "tcp://")));
+    let begun = async {
+        while !engine
+            .requests()
+            .iter()
+            .any(|request| request.uri().path().ends_with("/build"))
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), begun)
+        .await
+        .expect("the build begins");
+    drop(engine);
+    let said = building.await.unwrap().ended(1);
+    said.ends_telling("failed to build [place]/app/Dockerfile")
+        .ends_telling("hint: see whether the engine still runs (`docker info`)");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_engine_that_does_not_run_is_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    // What is left of an engine that was stopped: a socket at which nobody listens.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    for verb in [&["deploy", "--env", "local"], &["build", "--env", "local"]] {
+        let said = run(verb, format!("unix://{}", socket.display())).await.ended(1);
+        said.ends_telling("the Docker engine at unix://")
+            .ends_telling("Connection refused")
+            .ends_telling("sudo systemctl start docker");
+    }
+}
+
+#[test]
+fn what_the_dockerfile_says_wrong_is_told_with_its_step() {
+    let place = Place::with(TOML);
+    place.write("Dockerfile", "FROM scratch\nCOPY missing.txt /\n");
+    // Each version of the engine has words of its own for it.
+    let said = place.run(&["build", "--env", "local"]).ended(1);
+    said.ends_telling("COPY missing.txt /")
+        .ends_telling("not found")
+        .ends_telling("hint: COPY takes files of the project's folder");
+    std::fs::remove_file(place.project().join("Dockerfile")).unwrap();
+    let said = place.run(&["build", "--env", "local"]).ended(1);
+    insta::assert_snapshot!(place.anonymous(&said.last_words()));
+}
+
+#[test]
+fn a_machine_without_python_is_told_and_goes_on() {
+    let said = Place::with(TOML)
+        .run_with(&["doctor"], &[("PATH", "/nowhere")])
+        .ended(0);
+    assert!(
+        said.out.contains("WARN  python: there is no python3 on PATH"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("hint: install Python 3"), "{}", said.out);
 }
 
 #[tokio::test]
@@ -65,6 +178,7 @@ async fn doctor_tells_all_that_is_missing_at_once() {
     let findings = said.json();
     let docker = findings.iter().find(|finding| finding["subject"] == "docker").unwrap();
     assert!(docker["hint"].is_string(), "{docker}");
+    assert!(findings.iter().all(|finding| finding["v"] == 1), "{findings:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use nuages_testkit::snapshot::normalise;
 use tempfile::TempDir;
 
 /// What a run said and how it ended.
@@ -39,9 +40,27 @@ impl Said {
     /// Says this after the last `error:`, which is what stays on the screen.
     #[track_caller]
     pub(crate) fn ends_telling(self, text: &str) -> Self {
-        let last = self.err.rfind("error: ").map_or("", |at| &self.err[at..]);
+        let last = self.last_error().map_or("", |at| &self.err[at..]);
         assert!(last.contains(text), "`{text}` is not in the last words:\n{}", self.err);
         self
+    }
+
+    /// Where the last line begins that begins with `error:`.
+    fn last_error(&self) -> Option<usize> {
+        let later = self.err.rfind("\nerror: ").map(|at| at + 1);
+        later.or_else(|| self.err.starts_with("error: ").then_some(0))
+    }
+
+    /// What stays on the screen: the last `error:` with the lines that were quoted above it.
+    pub(crate) fn last_words(&self) -> String {
+        let error = self.last_error().unwrap_or_default();
+        let quoted: Vec<&str> = self.err[..error]
+            .lines()
+            .rev()
+            .take_while(|line| line.starts_with("  "))
+            .collect();
+        let quoted: String = quoted.iter().rev().flat_map(|line| [line, "\n"]).collect();
+        normalise(&(quoted + &self.err[error..]))
     }
 
     /// Each line of stdout as JSON.

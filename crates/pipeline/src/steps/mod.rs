@@ -89,8 +89,8 @@ fn ecs_apply(error: EcsError) -> ApplyError {
 }
 
 fn ecs_error(error: EcsError) -> StepError {
-    let hint = error.hint();
-    let error = StepError::new(error);
+    let (hint, sentence) = (error.hint(), format!("failed to {error}"));
+    let error = StepError::new(error).context(sentence);
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
