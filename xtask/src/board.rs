@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Where nobody sees a row move, its state is said this often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -39,11 +39,12 @@ impl Board {
 
     /// Begins a piece of work.
     pub(crate) fn row(&self, title: &str) -> Row {
-        let bar = ProgressBar::new_spinner();
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if self.terminal {
             bar.set_style(style("{spinner:.cyan}"));
             bar.set_prefix(title.to_owned());
-            let bar = self.rows.add(bar.clone());
+            // Only from here on it draws.
+            self.rows.add(bar.clone());
             bar.enable_steady_tick(Duration::from_millis(100));
         }
         Row {

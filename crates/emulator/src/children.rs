@@ -2,7 +2,7 @@
 //!
 //! Invariant: only children of the instance that is named are touched, and their volumes only once they are gone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
@@ -56,7 +56,7 @@ pub async fn remove(engine: &Engine, hostname: &str) -> Result<Removed, Emulator
     let label = format!("{}={}", ministack::INSTANCE_LABEL, ministack::instance(hostname));
     let mut removed = Removed::default();
     let mut volumes = BTreeSet::new();
-    for child in labelled(engine, &label).await? {
+    for child in labelled(engine, &label).await?.into_keys() {
         volumes.extend(named_volumes(engine, &child).await);
         remove_container(engine, &child).await?;
         removed.containers.push(child);
@@ -65,8 +65,11 @@ pub async fn remove(engine: &Engine, hostname: &str) -> Result<Removed, Emulator
     Ok(removed)
 }
 
-/// Names of the containers, running or not, that carry this label (`key` or `key=value`).
-pub async fn labelled(engine: &Engine, label: &str) -> Result<Vec<String>, EmulatorError> {
+/// The containers, running or not, that carry this label (`key` or `key=value`): all labels of each, by its name.
+pub async fn labelled(
+    engine: &Engine,
+    label: &str,
+) -> Result<BTreeMap<String, HashMap<String, String>>, EmulatorError> {
     let filters = HashMap::from([("label", vec![label])]);
     let options = ListContainersOptionsBuilder::default()
         .all(true)
@@ -80,7 +83,12 @@ pub async fn labelled(engine: &Engine, label: &str) -> Result<Vec<String>, Emula
     let name = |names: Vec<String>| Some(names.first()?.trim_start_matches('/').to_owned());
     Ok(listed
         .into_iter()
-        .filter_map(|found| found.names.and_then(name).or(found.id))
+        .filter_map(|found| {
+            Some((
+                found.names.and_then(name).or(found.id)?,
+                found.labels.unwrap_or_default(),
+            ))
+        })
         .collect())
 }
 

@@ -106,8 +106,8 @@ impl Tty {
     }
 
     fn draw(&mut self, now: Timestamp) {
+        // This draws; a tick after it would draw the same again.
         self.bar.set_message(frame(&self.state, self.canvas(now)).join("\n"));
-        self.bar.tick();
     }
 
     fn print(&mut self, lines: &[String]) {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bollard::query_parameters::{ListContainersOptionsBuilder, ListNetworksOptionsBuilder};
+use bollard::query_parameters::ListNetworksOptionsBuilder;
 use nuages_emulator::children::{self, Removed};
 use nuages_emulator::local::LocalEmulator;
 use nuages_emulator::{EmulatorError, Engine, ministack, network};
@@ -91,7 +91,7 @@ fn forget(name: &str, path: &Path) {
 
 /// Name and record file of every test emulator on this machine.
 async fn emulators(engine: &Engine) -> Result<Vec<(String, PathBuf)>, EmulatorError> {
-    let listed = containers(engine, KIND_LABEL).await?;
+    let listed = children::labelled(engine, KIND_LABEL).await?;
     Ok(listed
         .into_iter()
         .filter_map(|(name, labels)| Some((name, labels.get(OWNERS_LABEL)?.into())))
@@ -131,10 +131,10 @@ async fn local_environments(engine: &Engine, what: &Sweep) -> Result<Removed, Em
 async fn orphans(engine: &Engine) -> Result<Removed, EmulatorError> {
     let suffix = ministack::instance("");
     let mut removed = Removed::default();
-    let mut parents: Vec<String> = containers(engine, ministack::INSTANCE_LABEL)
+    let mut parents: Vec<String> = children::labelled(engine, ministack::INSTANCE_LABEL)
         .await?
-        .into_iter()
-        .filter_map(|(_, labels)| Some(labels.get(ministack::INSTANCE_LABEL)?.strip_suffix(&suffix)?.to_owned()))
+        .into_values()
+        .filter_map(|labels| Some(labels.get(ministack::INSTANCE_LABEL)?.strip_suffix(&suffix)?.to_owned()))
         .filter(|parent| parent.starts_with("nuages-test-"))
         .collect();
     parents.sort();
@@ -145,25 +145,4 @@ async fn orphans(engine: &Engine) -> Result<Removed, EmulatorError> {
         }
     }
     Ok(removed)
-}
-
-async fn containers(engine: &Engine, label: &str) -> Result<Vec<(String, HashMap<String, String>)>, EmulatorError> {
-    let filters = HashMap::from([("label", vec![label])]);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filters)
-        .build();
-    let listed = engine
-        .docker()
-        .list_containers(Some(options))
-        .await
-        .map_err(|source| EmulatorError::Engine {
-            what: "list containers".into(),
-            source,
-        })?;
-    let named = listed.into_iter().filter_map(|found| {
-        let name = found.names?.first()?.trim_start_matches('/').to_owned();
-        Some((name, found.labels.unwrap_or_default()))
-    });
-    Ok(named.collect())
 }
