@@ -18,11 +18,13 @@
 
 mod endpoint;
 mod owners;
+mod private;
 mod start;
 mod sweep;
 
 pub use endpoint::{Endpoint, Kind, sdk_config, unique_account, unique_name};
 pub use owners::{Owner, own, state_folder};
+pub use private::Private;
 pub use start::{StartError, start};
 pub use sweep::{Sweep, sweep};
 

@@ -104,6 +104,29 @@ async fn start_one(engine: &Engine, kind: Kind, owner: &Owner, folder: &Path) ->
     // Whatever an earlier run left under this record is of no use to anybody now.
     sweep(engine, &Sweep::Record(path.clone())).await?;
     sweep(engine, &Sweep::Dead).await?;
+    let ask = Ask {
+        kind,
+        account: unique_account(),
+        enforces_iam: false,
+    };
+    anew(engine, &ask, owner, &path).await
+}
+
+/// What to start.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) kind: Kind,
+    pub(super) account: String,
+    pub(super) enforces_iam: bool,
+}
+
+/// Starts a new one, and writes its record here.
+pub(super) async fn anew(engine: &Engine, ask: &Ask, owner: &Owner, path: &Path) -> Result<Endpoint, StartError> {
+    let kind = ask.kind;
+    let written = |source| StartError::Record {
+        path: path.to_owned(),
+        source,
+    };
     images::ensure(
         engine,
         &ImageSet::Only(vec![kind.image().to_owned()]),
@@ -111,21 +134,19 @@ async fn start_one(engine: &Engine, kind: Kind, owner: &Owner, folder: &Path) ->
         &Progress::none(),
     )
     .await?;
-
     let name = unique_name(&format!("nuages-test-{}", kind.image()));
     let mut record = Record {
         name: name.clone(),
         endpoint: None,
-        definition: image.hash(),
+        definition: images::find(kind.image())?.hash(),
         owners: vec![owner.clone()],
     };
-    record.write(&path).map_err(written)?;
-    let account = unique_account();
-    let port = run(engine, kind, &name, &account, &path).await?;
-    let endpoint = Endpoint::new(kind, port, &account);
+    record.write(path).map_err(written)?;
+    let port = run(engine, ask, &name, path).await?;
+    let endpoint = Endpoint::new(kind, port, &ask.account);
     is_ready(engine, &name, &endpoint, START_LIMIT).await?;
     record.endpoint = Some(endpoint.clone());
-    record.write(&path).map_err(written)?;
+    record.write(path).map_err(written)?;
     Ok(endpoint)
 }
 
@@ -162,13 +183,14 @@ async fn is_ready(engine: &Engine, name: &str, endpoint: &Endpoint, limit: Durat
 }
 
 /// Starts the container and answers the port it has on this machine.
-async fn run(engine: &Engine, kind: Kind, name: &str, account: &str, record: &Path) -> Result<u16, StartError> {
+async fn run(engine: &Engine, ask: &Ask, name: &str, record: &Path) -> Result<u16, StartError> {
+    let kind = ask.kind;
     let labels = HashMap::from([
         (KIND_LABEL.to_owned(), kind.image().to_owned()),
         (OWNERS_LABEL.to_owned(), record.display().to_string()),
     ]);
     network::ensure(engine, name, labels.clone()).await?;
-    let container = request(engine, kind, name, account)?
+    let container = request(engine, ask, name)?
         .with_container_name(name)
         // An emulator finds itself by its host name, and its children are found by it.
         .with_hostname(name)
@@ -197,18 +219,15 @@ async fn run(engine: &Engine, kind: Kind, name: &str, account: &str, record: &Pa
     Ok(port)
 }
 
-fn request(
-    engine: &Engine,
-    kind: Kind,
-    name: &str,
-    account: &str,
-) -> Result<ContainerRequest<GenericImage>, EmulatorError> {
+fn request(engine: &Engine, ask: &Ask, name: &str) -> Result<ContainerRequest<GenericImage>, EmulatorError> {
+    let kind = ask.kind;
     let tag = images::find(kind.image())?.tag;
     let (repository, version) = tag.rsplit_once(':').unwrap_or((tag, "latest"));
     let image = GenericImage::new(repository, version).with_exposed_port(gateway(kind).tcp());
     Ok(match kind {
         Kind::MiniStack => image
-            .with_env_var("MINISTACK_ACCOUNT_ID", account)
+            .with_env_var("MINISTACK_ACCOUNT_ID", &ask.account)
+            .with_env_var("AUTH", ask.enforces_iam.to_string())
             .with_env_var("MINISTACK_REGION", crate::aws::REGION)
             .with_env_var("DOCKER_NETWORK", name)
             .with_env_var("RDS_BASE_PORT", database_ports().to_string())

@@ -84,6 +84,10 @@ pub(super) fn stack_event(name: &str, arn: &str, status: &str, token: &str) -> E
 }
 
 pub(super) fn physical_id(id: &str, kind: &str) -> String {
+    // A repository is told by its name, in which there are no capitals.
+    if kind == "AWS::ECR::Repository" {
+        return id.to_lowercase();
+    }
     let service = kind.split("::").nth(1).unwrap_or("fake").to_lowercase();
     format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{id}")
 }

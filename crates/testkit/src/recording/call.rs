@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is kept was redacted before.
 
-use ::http::HeaderMap;
+use ::http::{HeaderMap, Uri};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,32 +26,40 @@ pub struct Call {
     pub method: String,
     /// The path, without its query.
     pub path: String,
+    /// The query's fields, where the service takes its input from there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<(String, String)>,
     /// What the body is said to be.
     pub content_type: String,
 }
 
 impl Call {
     /// Reads a request that was signed, or that goes to a registry; nothing else is a call.
-    pub(super) fn read(method: &str, path: &str, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+    pub(super) fn read(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let header = |name: &str| {
             headers
                 .get(name)
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or_default()
         };
-        let path = path.split('?').next().unwrap_or_default();
         let mut call = Self {
-            service: Self::service_of(path, headers)?,
+            service: Self::service_of(uri.path(), headers)?,
             target: None,
             input: None,
             form: None,
             method: method.to_owned(),
-            path: path.to_owned(),
+            path: uri.path().to_owned(),
+            query: Vec::new(),
             content_type: header("content-type").to_owned(),
         };
         if call.is_registry() {
             return Some(call);
         }
+        let fields = |encoded: &[u8]| {
+            let fields = url::form_urlencoded::parse(encoded).into_owned();
+            fields.map(|(name, value)| redact::field(name, value)).collect()
+        };
+        call.query = fields(uri.query().unwrap_or_default().as_bytes());
         let target = header("x-amz-target");
         if !target.is_empty() {
             let mut input = serde_json::from_slice(body).unwrap_or(Value::Null);
@@ -59,8 +67,7 @@ impl Call {
             call.target = Some(target.to_owned());
             call.input = Some(input);
         } else if call.content_type.starts_with("application/x-www-form-urlencoded") {
-            let fields = url::form_urlencoded::parse(body).into_owned();
-            call.form = Some(fields.map(|(name, value)| redact::field(name, value)).collect());
+            call.form = Some(fields(body));
         }
         Some(call)
     }
@@ -147,7 +154,7 @@ mod tests {
             ("x-amz-security-token", "FwoGZXIvYXdzEXAMPLE"),
         ]);
         let body = br#"{"Name":"blog/key","SecretString":"hunter2"}"#;
-        let call = Call::read("POST", "/", &headers, body).unwrap();
+        let call = Call::read("POST", &"/".parse().unwrap(), &headers, body).unwrap();
         assert_eq!(
             (call.service.as_str(), call.operation()),
             ("secretsmanager", "CreateSecret")
@@ -168,7 +175,7 @@ mod tests {
             ("content-type", "application/x-www-form-urlencoded"),
         ]);
         let body = b"Action=CreateDBInstance&MasterUserPassword=p%26ss&Tags.Tag.1.Key=a+b";
-        let call = Call::read("POST", "/", &headers, body).unwrap();
+        let call = Call::read("POST", &"/".parse().unwrap(), &headers, body).unwrap();
         assert_eq!(call.operation(), "CreateDBInstance");
         assert_eq!(call.text("MasterUserPassword"), Some("****"));
         assert_eq!(call.text("Tags.Tag.1.Key"), Some("a b"));
@@ -179,7 +186,7 @@ mod tests {
     fn what_goes_to_a_registry_is_kept_without_its_body() {
         let call = Call::read(
             "PATCH",
-            "/v2/blog/blobs/uploads/1?_state=x",
+            &"/v2/blog/blobs/uploads/1?_state=x".parse().unwrap(),
             &HeaderMap::new(),
             b"layer",
         )
@@ -189,6 +196,9 @@ mod tests {
             (call.path.as_str(), &call.input, &call.form),
             ("/v2/blog/blobs/uploads/1", &None, &None)
         );
-        assert_eq!(Call::read("GET", "/posts/", &HeaderMap::new(), b""), None);
+        assert_eq!(
+            Call::read("GET", &"/posts/".parse().unwrap(), &HeaderMap::new(), b""),
+            None
+        );
     }
 }

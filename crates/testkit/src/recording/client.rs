@@ -51,14 +51,10 @@ impl HttpConnector for Connector {
                 headers.insert(name, value);
             }
         }
-        let uri: Option<::http::Uri> = request.uri().parse().ok();
-        let path = uri.as_ref().map_or("/", ::http::Uri::path);
-        if let Some(call) = Call::read(
-            request.method(),
-            path,
-            &headers,
-            request.body().bytes().unwrap_or_default(),
-        ) {
+        let body = request.body().bytes().unwrap_or_default();
+        if let Ok(uri) = request.uri().parse()
+            && let Some(call) = Call::read(request.method(), &uri, &headers, body)
+        {
             write(&call);
         }
         self.inner.call(request)

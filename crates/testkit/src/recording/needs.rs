@@ -79,6 +79,7 @@ fn of(call: &Call, whose: Whose<'_>) -> Vec<Needed> {
             Some(name) if !operation.starts_with("Describe") => list.on(operation, &format!("db:{name}")),
             _ => list.anywhere(operation),
         },
+        "route53" if call.path.ends_with("/hostedzonesbyname") => list.anywhere("ListHostedZonesByName"),
         // These describe without resources.
         "ec2" | "elasticloadbalancing" if operation.starts_with("Describe") => list.anywhere(operation),
         "iam" => {
@@ -352,6 +353,7 @@ mod tests {
             form: None,
             method: "POST".into(),
             path: "/".into(),
+            query: Vec::new(),
             content_type: String::new(),
         }
     }

@@ -114,7 +114,7 @@ async fn try_pass(
 }
 
 fn keep(parts: &::http::request::Parts, body: &[u8], kept: &Mutex<Vec<Call>>) {
-    let Some(call) = Call::read(parts.method.as_str(), parts.uri.path(), &parts.headers, body) else {
+    let Some(call) = Call::read(parts.method.as_str(), &parts.uri, &parts.headers, body) else {
         return;
     };
     if !call.is_registry() {
