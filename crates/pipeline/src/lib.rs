@@ -20,20 +20,24 @@
 //! # }
 //! ```
 
+mod bootstrap;
 mod build;
 mod checks;
 mod deploy;
+mod deploy_plan;
 mod doctor;
 mod error;
 mod fingerprint;
 mod infra;
 mod layout;
 mod live;
+mod parts;
 mod plan;
 mod preflight;
 mod probe;
 mod resume;
 mod rollback;
+mod run;
 mod secrets;
 mod session;
 mod stack;
@@ -41,12 +45,13 @@ mod status;
 pub mod steps;
 mod ui;
 
+pub use bootstrap::{bootstrap_apply, bootstrap_look, infra_bootstrap};
 pub use build::{BuiltImage, PushedImage, build, push};
 pub use checks::{CheckOptions, check};
 pub use deploy::{DeployOptions, Deployed, deploy};
 pub use doctor::{DoctorFinding, doctor};
 pub use error::{Ending, PipelineError, ReportedError};
-pub use infra::{infra_bootstrap, infra_cost, infra_down, infra_drift, infra_plan, infra_up};
+pub use infra::{infra_cost, infra_down, infra_drift, infra_plan, infra_up};
 pub use plan::{Planned, plan};
 pub use preflight::verify;
 pub use resume::{Ended, abort, resume};

@@ -5,10 +5,9 @@
 
 use nuages_image::Engine;
 
-use crate::deploy::count;
 use crate::error::PipelineError;
 use crate::session::Session;
-use crate::ui::Ui;
+use crate::ui::{Ui, count};
 use crate::{fingerprint, infra, live, secrets, stack};
 
 /// What a deployment would do, as far as it can be known without pushing anything or leaving anything behind.

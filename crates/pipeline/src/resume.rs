@@ -2,18 +2,16 @@
 //!
 //! Invariant: the steps come from the stored plan; `nuages.toml` says only which environment it is and how to reach it.
 
-use std::sync::Arc;
-
 use nuages_infra::StackState;
 use nuages_releases::WorldChange;
-use nuages_saga::{JournalStore as _, LeaseGuard, MessageLevel, Runner, SagaError, Summary};
+use nuages_saga::{JournalStore as _, LeaseGuard, MessageLevel, SagaError, Summary};
 
-use crate::deploy::{Deployed, conclude, end};
+use crate::deploy::Deployed;
 use crate::error::PipelineError;
-use crate::session::{Session, TOOL_VERSION};
-use crate::steps::Tools;
+use crate::run::{Run, conclude, ended};
+use crate::session::Session;
+use crate::stack;
 use crate::ui::Ui;
-use crate::{stack, steps};
 
 #[derive(Clone, Copy)]
 enum Way {
@@ -64,12 +62,7 @@ async fn finish_in(session: &Session, way: Way, lease: &LeaseGuard, ui: &Ui) -> 
     let Some(open) = session.store.unfinished().await.map_err(SagaError::from)? else {
         return Ok(None);
     };
-    let tools = Tools {
-        aws: session.aws.clone(),
-        store: session.store.clone(),
-        fence: Some(lease.fence()),
-    };
-    let runner = Runner::new(steps::registry(tools), Arc::new(session.store.clone()), TOOL_VERSION);
+    let runner = Run::new(session, lease).runner;
     let (id, title) = match way {
         Way::Forward => ("resume", format!("Resume {} {}", open.operation, open.deployment)),
         Way::Back => ("abort", format!("Undo {} {}", open.operation, open.deployment)),
@@ -79,15 +72,7 @@ async fn finish_in(session: &Session, way: Way, lease: &LeaseGuard, ui: &Ui) -> 
         Way::Forward => runner.resume(open.deployment, lease, &scope, &ui.cancel).await,
         Way::Back => runner.abort(open.deployment, lease, &scope, &ui.cancel).await,
     };
-    let report = match report {
-        Ok(report) => report,
-        Err(error) => {
-            let error = PipelineError::from(error);
-            scope.failed_with(error.report());
-            return Err(error);
-        }
-    };
-    end(scope, &report.outcome);
+    let report = ended(report, scope)?;
     // An abort that restored did what it was asked for.
     let undone_as_asked = matches!(
         (way, &report.outcome),

@@ -2,22 +2,25 @@
 //!
 //! Invariant: what runs afterwards is what was recorded, revision by revision: nothing is built, pushed or guessed.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nuages_ecs::{Cluster, PreviousService};
+use nuages_migrate::changed_between;
 use nuages_releases::{Release, ReleaseRef};
-use nuages_saga::{JournalStore as _, LeaseGuard, Plan, Runner, SagaError, StepSpec, output};
+use nuages_saga::{JournalStore as _, LeaseGuard, Plan, SagaError, StepSpec, output};
 use serde_json::json;
 use url::Url;
 
-use crate::deploy::{self, Deployed, conclude, schema_changes, service_steps, smoke_step, wait_step};
+use crate::deploy::{self, Deployed};
 use crate::error::PipelineError;
 use crate::infra::Ground;
 use crate::layout::rollout_limit;
+use crate::parts::{params, service_steps, smoke_step, step_id, wait_step};
+use crate::run::{Run, conclude, diff_lines};
 use crate::session::{Session, TOOL_VERSION};
-use crate::steps::{ReturnParams, ServiceParams, Tools, kind};
+use crate::stack;
+use crate::steps::{ReturnParams, ServiceParams, kind};
 use crate::ui::Ui;
-use crate::{stack, steps};
 
 /// How a rollback is made.
 #[derive(Debug, Clone, Default)]
@@ -87,26 +90,14 @@ async fn rollback_in(
         database_moved: false,
     };
     let plan = make_plan(session, &ground, &serving, &target, url.as_ref()).await?;
-    let tools = Tools {
-        aws: session.aws.clone(),
-        store: session.store.clone(),
-        fence: Some(lease.fence()),
-    };
-    let runner = Runner::new(steps::registry(tools), Arc::new(session.store.clone()), TOOL_VERSION);
+    let run = Run::new(session, lease);
     let planning = ui.events.task(
         "plan",
         format!("Plan the return from {} to {}", serving.number, target.number),
     );
-    let plan = match runner.plan(plan, &planning).await {
-        Ok(plan) => plan,
-        Err(error) => {
-            planning.failed_with(nuages_saga::ErrorReport::of(&error));
-            return Err(error.into());
-        }
-    };
-    planning.done(deploy::diff_lines(&plan).join("; "));
+    let plan = run.plan(plan, planning, |plan| diff_lines(plan).join("; ")).await?;
     let scope = ui.events.task("roll-back", format!("Roll back to {}", target.number));
-    let report = deploy::run(&runner, &plan, lease, scope, ui).await?;
+    let report = run.carry_out(&plan, scope, ui).await?;
     conclude(&report, "the rollback", &session.config)?;
     let release = session
         .store
@@ -188,16 +179,16 @@ async fn make_plan(
         // The count and the network stay as they are: they belong to the environment, not to the code.
         spec.settings = live.settings;
         spec.settings.task_definition = arn.to_string();
-        let update = step(&format!("service/{name}"))?;
+        let update = step_id(&format!("service/{name}"))?;
         let title = format!("Return {name} to {}", target.number);
-        let params = value(&ServiceParams { spec, ..service })?;
-        services.push(StepSpec::new(update.clone(), kind::SERVICE, 1, title, params));
-        let mut wait = value(&rollout)?;
+        let service = params(&ServiceParams { spec, ..service })?;
+        services.push(StepSpec::new(update.clone(), kind::SERVICE, 1, title, service));
+        let mut wait = params(&rollout)?;
         wait["deployment_id"] = output(&update, "/deployment_id");
         wait["task_definition"] = json!(arn.as_str());
         waits.push(wait);
     }
-    let back = value(&ReturnParams {
+    let back = params(&ReturnParams {
         from: serving.id,
         to: target.id,
     })?;
@@ -217,7 +208,7 @@ async fn make_plan(
     .stage(
         "Record",
         [StepSpec::new(
-            step("record")?,
+            step_id("record")?,
             kind::RETURN,
             1,
             "Record the rollback",
@@ -226,10 +217,30 @@ async fn make_plan(
     ))
 }
 
-fn step(text: &str) -> Result<nuages_saga::StepId, PipelineError> {
-    text.parse().map_err(|e| PipelineError::machine("name a step", e))
-}
-
-fn value<T: serde::Serialize>(params: &T) -> Result<serde_json::Value, PipelineError> {
-    serde_json::to_value(params).map_err(|e| PipelineError::machine("write a step's parameters", e))
+/// What lies between two releases' schemas, as sentences; empty where they are the same.
+fn schema_changes(from: &Release, to: &Release) -> Vec<String> {
+    let set = |release: &Release| {
+        let databases = release.migrations.iter().map(|(alias, state)| {
+            let mut applied: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            for name in &state.applied {
+                if let Some((app, name)) = name.split_once('.') {
+                    applied.entry(app.to_owned()).or_default().insert(name.to_owned());
+                }
+            }
+            (
+                alias.clone(),
+                nuages_migrate::DatabaseSet {
+                    applied,
+                    ..Default::default()
+                },
+            )
+        });
+        nuages_migrate::AppliedSet {
+            databases: databases.collect(),
+        }
+    };
+    changed_between(&set(from), &set(to))
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }

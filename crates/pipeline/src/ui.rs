@@ -57,3 +57,12 @@ impl Drop for StopGuard {
         self.task.abort();
     }
 }
+
+/// So many of these, in words.
+pub(crate) fn count(n: usize, what: &str) -> String {
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
+}
