@@ -18,6 +18,7 @@ use nuages_model::ServiceName;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use outputs::HASH_OUTPUT;
 pub use outputs::{DatabaseOutputs, OutputError, StackOutputs, WebOutputs};
 pub(crate) use value::{Id, Text};
 
@@ -64,9 +65,6 @@ struct Resource {
     properties: Value,
 }
 
-/// The key of the output that holds the template's own hash.
-pub(crate) const HASH_OUTPUT: &str = "TemplateHash";
-
 /// A template that is ready to be sent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -110,7 +108,7 @@ impl Template {
         outputs::add(&mut template, spec);
         template.hash = template.compute_hash();
         let hash = template.hash.clone();
-        template.output(HASH_OUTPUT, "What this template and its tags hash to", hash.as_str());
+        outputs::add_hash(&mut template, &hash);
         debug_assert_eq!(template.dangling(), Vec::<String>::new());
         Ok(template)
     }

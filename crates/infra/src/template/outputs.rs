@@ -1,13 +1,13 @@
 //! What the stack tells the deployer.
 //!
-//! Invariant: what [`add`] puts into a template, [`StackOutputs::parse`] takes out of the stack again.
+//! Invariant: what `add` puts into a template, [`StackOutputs::parse`] takes out of the stack again.
 
 use std::collections::BTreeMap;
 
 use nuages_model::{Arn, ServiceName, World};
 use serde::Serialize;
 
-use super::{HASH_OUTPUT, Template, Text, log_group_id, network};
+use super::{Template, Text, log_group_id, network};
 use crate::spec::{Egress, StackSpec};
 
 /// One output.
@@ -91,6 +91,53 @@ pub struct OutputError {
     value: Option<String>,
 }
 
+/// Name and description, as people see them in the console.
+struct Key {
+    name: &'static str,
+    about: &'static str,
+}
+
+/// Every output but the services' log groups: each name stands here and nowhere else.
+mod key {
+    use super::Key;
+
+    const fn key(name: &'static str, about: &'static str) -> Key {
+        Key { name, about }
+    }
+
+    pub(super) const WORLD: Key = key("World", "The environment's identity");
+    pub(super) const VPC_ID: Key = key("VpcId", "The network");
+    pub(super) const TASK_SUBNETS: Key = key("TaskSubnets", "Where tasks run");
+    pub(super) const ASSIGN_PUBLIC_IP: Key = key("AssignPublicIp", "Whether tasks ask for a public address");
+    pub(super) const TASK_SECURITY_GROUP: Key = key("TaskSecurityGroup", "The tasks' security group");
+    pub(super) const CLUSTER_NAME: Key = key("ClusterName", "The ECS cluster");
+    pub(super) const CLUSTER_ARN: Key = key("ClusterArn", "The ECS cluster's ARN");
+    pub(super) const REPOSITORY_NAME: Key = key("RepositoryName", "The image repository");
+    pub(super) const REPOSITORY_URI: Key = key("RepositoryUri", "Where images are pushed");
+    pub(super) const EXECUTION_ROLE_ARN: Key = key("ExecutionRoleArn", "The role that starts tasks");
+    pub(super) const TASK_ROLE_ARN: Key = key("TaskRoleArn", "The role that the application's code holds");
+    pub(super) const LOAD_BALANCER_ARN: Key = key("LoadBalancerArn", "The load balancer");
+    pub(super) const LOAD_BALANCER_DNS_NAME: Key = key("LoadBalancerDnsName", "The load balancer's own name");
+    pub(super) const LISTENER_ARN: Key = key("ListenerArn", "The listener of the application");
+    pub(super) const TARGET_GROUP_ARN: Key = key("TargetGroupArn", "Where tasks register");
+    pub(super) const DOMAIN: Key = key("Domain", "Where people find the application");
+    pub(super) const DATABASE_IDENTIFIER: Key = key("DatabaseIdentifier", "The database instance");
+    pub(super) const DATABASE_URL_SECRET_ARN: Key = key("DatabaseUrlSecretArn", "The secret that is DATABASE_URL");
+    pub(super) const DATABASE_PASSWORD_SECRET_ARN: Key = key("DatabasePasswordSecretArn", "The master user's secret");
+    pub(super) const DATABASE_SECURITY_GROUP: Key = key("DatabaseSecurityGroup", "The database's security group");
+    pub(super) const DATABASE_SUBNET_GROUP: Key = key("DatabaseSubnetGroup", "The database's subnet group");
+    pub(super) const TEMPLATE_HASH: Key = key("TemplateHash", "What this template and its tags hash to");
+}
+
+/// The key of the output that holds the template's own hash.
+pub(crate) const HASH_OUTPUT: &str = key::TEMPLATE_HASH.name;
+
+/// Adds the hash of all the rest.
+pub(super) fn add_hash(template: &mut Template, hash: &str) {
+    let key = key::TEMPLATE_HASH;
+    template.output(key.name, key.about, hash);
+}
+
 pub(super) fn add(template: &mut Template, spec: &StackSpec) {
     let task_subnets = match spec.egress {
         Egress::Public => network::public_subnets(),
@@ -101,57 +148,25 @@ pub(super) fn add(template: &mut Template, spec: &StackSpec) {
     } else {
         "DISABLED"
     };
-    let mut out = |id: &'static str, about: &str, value: Text| template.output(id, about, value);
-    out("World", "The environment's identity", spec.world.to_string().into());
-    out("VpcId", "The network", Text::reference("Vpc"));
-    out("TaskSubnets", "Where tasks run", Text::List(task_subnets));
-    out(
-        "AssignPublicIp",
-        "Whether tasks ask for a public address",
-        public_ip.into(),
-    );
-    out(
-        "TaskSecurityGroup",
-        "The tasks' security group",
-        Text::attribute("TaskGroup", "GroupId"),
-    );
-    out("ClusterName", "The ECS cluster", Text::reference("Cluster"));
-    out("ClusterArn", "The ECS cluster's ARN", Text::attribute("Cluster", "Arn"));
-    out("RepositoryName", "The image repository", Text::reference("Repository"));
-    out(
-        "RepositoryUri",
-        "Where images are pushed",
-        Text::attribute("Repository", "RepositoryUri"),
-    );
-    out(
-        "ExecutionRoleArn",
-        "The role that starts tasks",
-        Text::attribute("ExecutionRole", "Arn"),
-    );
-    out(
-        "TaskRoleArn",
-        "The role that the application's code holds",
-        Text::attribute("TaskRole", "Arn"),
-    );
+    let mut out = |key: &Key, value: Text| template.output(key.name, key.about, value);
+    out(&key::WORLD, spec.world.to_string().into());
+    out(&key::VPC_ID, Text::reference("Vpc"));
+    out(&key::TASK_SUBNETS, Text::List(task_subnets));
+    out(&key::ASSIGN_PUBLIC_IP, public_ip.into());
+    out(&key::TASK_SECURITY_GROUP, Text::attribute("TaskGroup", "GroupId"));
+    out(&key::CLUSTER_NAME, Text::reference("Cluster"));
+    out(&key::CLUSTER_ARN, Text::attribute("Cluster", "Arn"));
+    out(&key::REPOSITORY_NAME, Text::reference("Repository"));
+    out(&key::REPOSITORY_URI, Text::attribute("Repository", "RepositoryUri"));
+    out(&key::EXECUTION_ROLE_ARN, Text::attribute("ExecutionRole", "Arn"));
+    out(&key::TASK_ROLE_ARN, Text::attribute("TaskRole", "Arn"));
     if spec.web.is_some() {
-        out("LoadBalancerArn", "The load balancer", Text::reference("LoadBalancer"));
-        out(
-            "LoadBalancerDnsName",
-            "The load balancer's own name",
-            Text::attribute("LoadBalancer", "DNSName"),
-        );
-        out(
-            "ListenerArn",
-            "The listener of the application",
-            Text::reference("Listener"),
-        );
-        out("TargetGroupArn", "Where tasks register", Text::reference("TargetGroup"));
+        out(&key::LOAD_BALANCER_ARN, Text::reference("LoadBalancer"));
+        out(&key::LOAD_BALANCER_DNS_NAME, Text::attribute("LoadBalancer", "DNSName"));
+        out(&key::LISTENER_ARN, Text::reference("Listener"));
+        out(&key::TARGET_GROUP_ARN, Text::reference("TargetGroup"));
         if let Some(domain) = spec.https() {
-            out(
-                "Domain",
-                "Where people find the application",
-                domain.name.as_str().into(),
-            );
+            out(&key::DOMAIN, domain.name.as_str().into());
         }
     }
     if spec.database.is_some() {
@@ -160,27 +175,17 @@ pub(super) fn add(template: &mut Template, spec: &StackSpec) {
         } else {
             Text::reference("Database")
         };
-        out("DatabaseIdentifier", "The database instance", identifier);
+        out(&key::DATABASE_IDENTIFIER, identifier);
+        out(&key::DATABASE_URL_SECRET_ARN, Text::attribute("DatabaseUrl", "Id"));
         out(
-            "DatabaseUrlSecretArn",
-            "The secret that is DATABASE_URL",
-            Text::attribute("DatabaseUrl", "Id"),
-        );
-        out(
-            "DatabasePasswordSecretArn",
-            "The master user's secret",
+            &key::DATABASE_PASSWORD_SECRET_ARN,
             Text::attribute("DatabasePassword", "Id"),
         );
         out(
-            "DatabaseSecurityGroup",
-            "The database's security group",
+            &key::DATABASE_SECURITY_GROUP,
             Text::attribute("DatabaseGroup", "GroupId"),
         );
-        out(
-            "DatabaseSubnetGroup",
-            "The database's subnet group",
-            Text::reference("DatabaseSubnets"),
-        );
+        out(&key::DATABASE_SUBNET_GROUP, Text::reference("DatabaseSubnets"));
     }
     for service in &spec.services {
         let about = format!("Where {} logs", service.name);
@@ -197,24 +202,24 @@ impl StackOutputs {
     pub fn parse<'a>(outputs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, OutputError> {
         let map: BTreeMap<&str, &str> = outputs.into_iter().collect();
         let reader = Reader(&map);
-        let web = match map.get("LoadBalancerArn") {
+        let web = match map.get(key::LOAD_BALANCER_ARN.name) {
             None => None,
             Some(_) => Some(WebOutputs {
-                load_balancer: reader.parse("LoadBalancerArn")?,
-                dns_name: reader.text("LoadBalancerDnsName")?,
-                listener: reader.parse("ListenerArn")?,
-                target_group: reader.parse("TargetGroupArn")?,
-                domain: map.get("Domain").map(|&d| d.to_owned()),
+                load_balancer: reader.parse(&key::LOAD_BALANCER_ARN)?,
+                dns_name: reader.text(&key::LOAD_BALANCER_DNS_NAME)?,
+                listener: reader.parse(&key::LISTENER_ARN)?,
+                target_group: reader.parse(&key::TARGET_GROUP_ARN)?,
+                domain: map.get(key::DOMAIN.name).map(|&d| d.to_owned()),
             }),
         };
-        let database = match map.get("DatabaseIdentifier") {
+        let database = match map.get(key::DATABASE_IDENTIFIER.name) {
             None => None,
             Some(_) => Some(DatabaseOutputs {
-                identifier: reader.text("DatabaseIdentifier")?,
-                url_secret: reader.parse("DatabaseUrlSecretArn")?,
-                password_secret: reader.parse("DatabasePasswordSecretArn")?,
-                security_group: reader.text("DatabaseSecurityGroup")?,
-                subnet_group: reader.text("DatabaseSubnetGroup")?,
+                identifier: reader.text(&key::DATABASE_IDENTIFIER)?,
+                url_secret: reader.parse(&key::DATABASE_URL_SECRET_ARN)?,
+                password_secret: reader.parse(&key::DATABASE_PASSWORD_SECRET_ARN)?,
+                security_group: reader.text(&key::DATABASE_SECURITY_GROUP)?,
+                subnet_group: reader.text(&key::DATABASE_SUBNET_GROUP)?,
             }),
         };
         // `/nuages/APP/ENV/SERVICE`
@@ -226,18 +231,18 @@ impl StackOutputs {
                 group.starts_with("/nuages/").then(|| (service, group.to_owned()))
             });
         Ok(Self {
-            world: reader.parse("World")?,
-            template_hash: reader.text(HASH_OUTPUT)?,
-            vpc_id: reader.text("VpcId")?,
-            task_subnets: reader.text("TaskSubnets")?.split(',').map(str::to_owned).collect(),
-            assign_public_ip: reader.text("AssignPublicIp")? == "ENABLED",
-            task_security_group: reader.text("TaskSecurityGroup")?,
-            cluster: reader.text("ClusterName")?,
-            cluster_arn: reader.parse("ClusterArn")?,
-            repository: reader.text("RepositoryName")?,
-            repository_uri: reader.text("RepositoryUri")?,
-            execution_role: reader.parse("ExecutionRoleArn")?,
-            task_role: reader.parse("TaskRoleArn")?,
+            world: reader.parse(&key::WORLD)?,
+            template_hash: reader.text(&key::TEMPLATE_HASH)?,
+            vpc_id: reader.text(&key::VPC_ID)?,
+            task_subnets: reader.text(&key::TASK_SUBNETS)?.split(',').map(str::to_owned).collect(),
+            assign_public_ip: reader.text(&key::ASSIGN_PUBLIC_IP)? == "ENABLED",
+            task_security_group: reader.text(&key::TASK_SECURITY_GROUP)?,
+            cluster: reader.text(&key::CLUSTER_NAME)?,
+            cluster_arn: reader.parse(&key::CLUSTER_ARN)?,
+            repository: reader.text(&key::REPOSITORY_NAME)?,
+            repository_uri: reader.text(&key::REPOSITORY_URI)?,
+            execution_role: reader.parse(&key::EXECUTION_ROLE_ARN)?,
+            task_role: reader.parse(&key::TASK_ROLE_ARN)?,
             log_groups: log_groups.collect(),
             web,
             database,
@@ -248,15 +253,18 @@ impl StackOutputs {
 struct Reader<'a>(&'a BTreeMap<&'a str, &'a str>);
 
 impl Reader<'_> {
-    fn text(&self, key: &'static str) -> Result<String, OutputError> {
-        self.0
-            .get(key)
-            .map(|&v| v.to_owned())
-            .ok_or(OutputError { key, value: None })
+    fn text(&self, key: &Key) -> Result<String, OutputError> {
+        self.0.get(key.name).map(|&v| v.to_owned()).ok_or(OutputError {
+            key: key.name,
+            value: None,
+        })
     }
 
-    fn parse<T: std::str::FromStr>(&self, key: &'static str) -> Result<T, OutputError> {
+    fn parse<T: std::str::FromStr>(&self, key: &Key) -> Result<T, OutputError> {
         let text = self.text(key)?;
-        text.parse().map_err(|_| OutputError { key, value: Some(text) })
+        text.parse().map_err(|_| OutputError {
+            key: key.name,
+            value: Some(text),
+        })
     }
 }
