@@ -93,6 +93,9 @@ fn add_load_balancer(template: &mut Template, spec: &StackSpec, web: &WebSpec) {
                     attribute("idle_timeout.timeout_seconds", "60"),
                     // Headers that no RFC allows are how requests are smuggled.
                     attribute("routing.http.drop_invalid_header_fields.enabled", "true"),
+                    // Django compares a form's origin with the host, its port included: it must see the host as the
+                    // browser sent it.
+                    attribute("routing.http.preserve_host_header.enabled", "true"),
                 ],
                 name: name.clone(),
                 scheme: "internet-facing",
