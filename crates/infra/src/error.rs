@@ -86,6 +86,20 @@ pub enum InfraError {
         /// The first real cause among its events.
         cause: Option<Box<Cause>>,
     },
+    /// No zone of the account holds the domain.
+    #[error("no public Route 53 zone of this account holds the domain `{domain}`")]
+    NoZone {
+        /// The domain.
+        domain: String,
+    },
+    /// More than one zone could be meant.
+    #[error("the account has {} public Route 53 zones `{name}`: {}", ids.len(), ids.join(", "))]
+    SeveralZones {
+        /// The zones' name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
     /// The emulated database did not come up.
     #[error("the database `{instance}` did not come up: {why}")]
     Database {
@@ -137,6 +151,12 @@ impl InfraError {
                 )
             }
             Self::Failed { cause, .. } => return cause.as_deref().and_then(Cause::hint),
+            Self::NoZone { .. } => "make a public zone of the domain, or of one above it, in Route 53 of this account \
+                                    (`aws route53 create-hosted-zone`) and delegate the name to it"
+                .into(),
+            Self::SeveralZones { .. } => {
+                "set `hosted_zone` of the environment to the id of the one that the name is delegated to".into()
+            }
             Self::Database { .. } => "look at the emulator's log, then repeat the command".into(),
             Self::TimedOut { .. } | Self::Cancelled { .. } => {
                 "CloudFormation goes on by itself; repeat the command, which waits for it".into()

@@ -18,6 +18,8 @@ pub(crate) enum Effect {
 /// Who a trust policy is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) enum Principal {
+    #[serde(rename = "AWS")]
+    Aws(String),
     Service(String),
     Federated(String),
 }
@@ -109,4 +111,10 @@ impl Document {
     pub fn to_compact_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// A document as IAM answers it: JSON, percent-encoded. None where it is neither.
+pub(crate) fn decode(text: &str) -> Option<serde_json::Value> {
+    let text = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+    serde_json::from_str(&text).ok()
 }

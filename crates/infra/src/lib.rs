@@ -5,7 +5,8 @@
 //!   it so with live events and the first real cause of a failure, [`down`](Stack::down) deletes it and says what is
 //!   kept, [`drift`](Stack::drift) says what somebody changed behind its back;
 //! * [`cost`] estimates a month; [`policies`] holds the IAM documents of who deploys, of CloudFormation, and of the
-//!   boundary between them.
+//!   boundary between them; [`Bootstrap`] puts them into an account, and [`bootstrapped`] finds them there;
+//! * [`find_zone`] finds a domain's Route 53 zone, [`verify_task_roles`] what keeps tasks from starting as their roles.
 //!
 //! Invariant: what holds data (database, secrets, repository, network) is never removed or replaced unless it was named.
 //! Services and task definitions are not in the stack: they belong to whoever deploys.
@@ -23,6 +24,7 @@
 //! # }
 //! ```
 
+mod bootstrap;
 mod changes;
 mod cost;
 mod down;
@@ -32,20 +34,25 @@ mod error;
 mod events;
 mod iam;
 pub mod policies;
+mod roles;
 mod spec;
 mod stack;
 mod template;
 mod up;
+mod zone;
 
+pub use bootstrap::{Bootstrap, Bootstrapped, Item, Standing, bootstrapped};
 pub use changes::{Action, ChangeSetPlan, Replacement, ResourceChange};
 pub use cost::{CostEstimate, CostLine, Dollars, cost};
 pub use down::{DownOutcome, Retained};
 pub use drift::{Difference, ResourceDrift};
 pub use error::InfraError;
 pub use events::Cause;
+pub use roles::verify_task_roles;
 pub use spec::{
     DatabaseSpec, Domain, Egress, Emulation, Exposure, ServiceSize, SpecError, StackSpec, WebSpec, stack_name,
 };
 pub use stack::{Stack, StackState};
 pub use template::{DatabaseOutputs, OutputError, StackOutputs, Template, WebOutputs};
 pub use up::{UpKind, UpOutcome};
+pub use zone::find_zone;

@@ -74,6 +74,13 @@ impl FakeCloudFormation {
         self.operations().iter().filter(|o| *o == name).count()
     }
 
+    /// A parameter of every request for this operation, in order; empty where it was left out.
+    pub fn parameters(&self, name: &str, key: &str) -> Vec<String> {
+        let requests = self.server.requests();
+        let asked = requests.iter().filter(|r| operation(r).as_deref() == Some(name));
+        asked.map(|r| wire::Form::parse(r.body()).get(key).to_owned()).collect()
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

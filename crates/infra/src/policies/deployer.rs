@@ -11,7 +11,7 @@ pub(super) fn policy(place: &Place) -> Document {
     let service = place.arn("ecs", &format!("service/{name}/*"));
     let task = place.arn("ecs", &format!("task/{name}/*"));
     let definition = place.arn("ecs", &format!("task-definition/{name}*:*"));
-    Document::new(vec![
+    let mut statements = vec![
         Statement::allow(
             "Stack",
             &[
@@ -43,7 +43,7 @@ pub(super) fn policy(place: &Place) -> Document {
         Statement::allow(
             "Roles",
             &["iam:GetRole"],
-            [place.role_arn("execution"), place.role_arn("task")],
+            ["cloudformation", "execution", "task"].map(|role| place.role_arn(role)),
         ),
         Statement::allow("SignInToRegistry", &["ecr:GetAuthorizationToken"], ["*"]),
         Statement::allow(
@@ -114,7 +114,6 @@ pub(super) fn policy(place: &Place) -> Document {
         Statement::allow(
             "Secrets",
             &[
-                "secretsmanager:BatchGetSecretValue",
                 "secretsmanager:CreateSecret",
                 "secretsmanager:DescribeSecret",
                 "secretsmanager:GetSecretValue",
@@ -145,11 +144,23 @@ pub(super) fn policy(place: &Place) -> Document {
                 "elasticloadbalancing:DescribeTargetHealth",
                 "logs:DescribeLogGroups",
                 "rds:DescribeDBInstances",
+                "route53:ListHostedZonesByName",
+                "secretsmanager:BatchGetSecretValue",
                 "secretsmanager:ListSecrets",
             ],
             ["*"],
         ),
-    ])
+    ];
+    let secrets = place.other_secrets();
+    if !secrets.is_empty() {
+        let read = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"];
+        statements.push(Statement::allow("OtherSecrets", &read, secrets));
+    }
+    let parameters = place.other_parameters();
+    if !parameters.is_empty() {
+        statements.push(Statement::allow("OtherParameters", &["ssm:GetParameters"], parameters));
+    }
+    Document::new(statements)
 }
 
 pub(super) fn teardown(place: &Place) -> Document {
@@ -190,5 +201,6 @@ pub(super) fn teardown(place: &Place) -> Document {
             [place.role_arn("cloudformation")],
         )
         .when("StringEquals", "iam:PassedToService", ["cloudformation.amazonaws.com"]),
+        Statement::allow("Role", &["iam:GetRole"], [place.role_arn("cloudformation")]),
     ])
 }

@@ -29,6 +29,10 @@ pub struct Place {
     pub partition: String,
     /// The Route 53 zone of the environment's domain.
     pub hosted_zone: Option<String>,
+    /// The secrets that the environment reads, by name or ARN. Those under `APP/` need no entry.
+    pub secrets: Vec<String>,
+    /// The SSM parameters that it reads, by path or ARN. Those under `/APP/` need no entry.
+    pub parameters: Vec<String>,
 }
 
 /// Where CI runs, as GitHub's identity provider names it.
@@ -40,11 +44,26 @@ pub struct GithubEnvironment {
     pub environment: String,
 }
 
+/// Where a document belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It is a managed policy.
+    ManagedPolicy,
+    /// It is a role's trust policy.
+    Trust,
+    /// It is a role's trust policy as long as nobody gave the role another one.
+    FirstTrust,
+    /// It is a role's inline policy.
+    RolePolicy,
+}
+
 /// One document that a person puts into IAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedDocument {
     /// The role or policy that it belongs to.
     pub name: String,
+    /// Where it belongs.
+    pub kind: Kind,
     /// What it is, for people.
     pub purpose: &'static str,
     /// The document.
@@ -52,7 +71,7 @@ pub struct NamedDocument {
 }
 
 /// GitHub's identity provider.
-const GITHUB: &str = "token.actions.githubusercontent.com";
+pub(crate) const GITHUB: &str = "token.actions.githubusercontent.com";
 
 impl Place {
     pub(crate) fn arn(&self, service: &str, resource: &str) -> String {
@@ -87,12 +106,45 @@ impl Place {
         self.global("iam", &format!("policy/{}", self.role_name("boundary")))
     }
 
+    pub(crate) fn github_arn(&self) -> String {
+        self.global("iam", &format!("oidc-provider/{GITHUB}"))
+    }
+
+    /// The ARNs of the secrets that do not stand under `APP/`. To a name AWS adds a hyphen and six characters.
+    pub(crate) fn other_secrets(&self) -> Vec<String> {
+        let own = self.arn("secretsmanager", &format!("secret:{}/", self.app));
+        others(&own, &self.secrets, |name| {
+            self.arn("secretsmanager", &format!("secret:{name}-??????"))
+        })
+    }
+
+    /// The ARNs of the parameters that do not stand under `/APP/`.
+    pub(crate) fn other_parameters(&self) -> Vec<String> {
+        let own = self.arn("ssm", &format!("parameter/{}/", self.app));
+        others(&own, &self.parameters, |path| {
+            self.arn("ssm", &format!("parameter/{}", path.trim_start_matches('/')))
+        })
+    }
+
     pub(crate) fn stack(&self) -> String {
         self.arn(
             "cloudformation",
             &format!("stack/{}/*", crate::spec::stack_name(&self.app, &self.env)),
         )
     }
+}
+
+/// The ARNs of those that are named and do not begin as our own do.
+fn others(own: &str, named: &[String], arn: impl Fn(&str) -> String) -> Vec<String> {
+    let arns = named.iter().map(|name| {
+        if name.starts_with("arn:") {
+            name.clone()
+        } else {
+            arn(name)
+        }
+    });
+    let others: std::collections::BTreeSet<String> = arns.filter(|arn| !arn.starts_with(own)).collect();
+    others.into_iter().collect()
 }
 
 /// What the identity that deploys may do: everything that `deploy`, `plan`, `rollback` and `verify` call.
@@ -104,6 +156,7 @@ impl Place {
 /// let place = Place {
 ///     app: "blog".parse()?, env: "staging".parse()?, region: "eu-west-1".parse()?,
 ///     account: "123456789012".parse()?, partition: "aws".into(), hosted_zone: None,
+///     secrets: vec!["shared/sentry".into()], parameters: Vec::new(),
 /// };
 /// assert!(deployer(&place).to_json().contains("\"ecs:UpdateService\""));
 /// # Ok(())
@@ -140,7 +193,7 @@ pub fn service_role_trust(place: &Place) -> Document {
 
 /// GitHub's runners may deploy from one environment of one repository, and from nowhere else.
 pub fn github_trust(place: &Place, github: &GithubEnvironment) -> Document {
-    let provider = Principal::Federated(place.global("iam", &format!("oidc-provider/{GITHUB}")));
+    let provider = Principal::Federated(place.github_arn());
     let subject = format!("repo:{}:environment:{}", github.repository, github.environment);
     Document::new(vec![
         Statement::trust("GitHub", provider, "sts:AssumeRoleWithWebIdentity")
@@ -149,40 +202,66 @@ pub fn github_trust(place: &Place, github: &GithubEnvironment) -> Document {
     ])
 }
 
-/// Everything that `infra bootstrap` prints, in the order in which a person makes it.
+/// Who may assume roles in this account may deploy. IAM leaves the choice to the policies of each person.
+pub fn account_trust(place: &Place) -> Document {
+    let account = Principal::Aws(place.global("iam", "root"));
+    Document::new(vec![Statement::trust("Account", account, "sts:AssumeRole")])
+}
+
+/// Everything that `infra bootstrap` prints or makes, in the order in which it can be made.
 pub fn bootstrap(place: &Place, github: Option<&GithubEnvironment>) -> Vec<NamedDocument> {
-    let named = |what: &str, purpose, document| NamedDocument {
+    let named = |what: &str, kind, purpose, document| NamedDocument {
         name: place.role_name(what),
+        kind,
         purpose,
         document,
     };
-    let mut documents = vec![
+    vec![
         named(
             "boundary",
+            Kind::ManagedPolicy,
             "managed policy: the boundary of every role of the stack",
             boundary(place),
         ),
         named(
             "cloudformation",
+            Kind::Trust,
             "trust policy of the role that CloudFormation works as",
             service_role_trust(place),
         ),
-        named("cloudformation", "inline policy of that role", service_role(place)),
-        named("deployer", "inline policy of the role that deploys", deployer(place)),
-    ];
-    if let Some(github) = github {
-        documents.push(named(
+        named(
+            "cloudformation",
+            Kind::RolePolicy,
+            "inline policy of that role",
+            service_role(place),
+        ),
+        match github {
+            Some(github) => named(
+                "deployer",
+                Kind::Trust,
+                "trust policy of the role that deploys, for GitHub",
+                github_trust(place, github),
+            ),
+            None => named(
+                "deployer",
+                Kind::FirstTrust,
+                "trust policy of the role that deploys, for who may assume roles in this account",
+                account_trust(place),
+            ),
+        },
+        named(
             "deployer",
-            "trust policy of that role, for GitHub",
-            github_trust(place, github),
-        ));
-    }
-    documents.push(named(
-        "teardown",
-        "inline policy of a person who may take the environment down",
-        teardown(place),
-    ));
-    documents
+            Kind::RolePolicy,
+            "inline policy of that role",
+            deployer(place),
+        ),
+        named(
+            "teardown",
+            Kind::ManagedPolicy,
+            "managed policy: for a person who may take the environment down, beside the deployer's",
+            teardown(place),
+        ),
+    ]
 }
 
 /// The ARN of the role that CloudFormation works as, for [`Stack::with_service_role`](crate::Stack::with_service_role).

@@ -116,12 +116,18 @@ pub(super) fn boundary(place: &Place) -> Document {
         Statement::allow(
             "Secrets",
             &["secretsmanager:GetSecretValue"],
-            [place.arn("secretsmanager", &format!("secret:{}/*", place.app))],
+            with_own(
+                place.arn("secretsmanager", &format!("secret:{}/*", place.app)),
+                place.other_secrets(),
+            ),
         ),
         Statement::allow(
             "Parameters",
             &["ssm:GetParameters"],
-            [place.arn("ssm", &format!("parameter/{}/*", place.app))],
+            with_own(
+                place.arn("ssm", &format!("parameter/{}/*", place.app)),
+                place.other_parameters(),
+            ),
         ),
         Statement::allow("Keys", &["kms:Decrypt"], [place.arn("kms", "key/*")]).when(
             "StringEquals",
@@ -142,6 +148,10 @@ pub(super) fn boundary(place: &Place) -> Document {
             ["*"],
         ),
     ])
+}
+
+fn with_own(own: String, others: Vec<String>) -> impl Iterator<Item = String> {
+    std::iter::once(own).chain(others)
 }
 
 /// EC2 names what it makes at random, so these are held to the region instead of to names.

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// A secret that is named whole.
+const MAP_KEY: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:maps/key-GhIjKl";
+
 fn place() -> Place {
     Place {
         app: "blog".parse().unwrap(),
@@ -10,6 +13,8 @@ fn place() -> Place {
         account: "123456789012".parse().unwrap(),
         partition: "aws".to_owned(),
         hosted_zone: Some("Z0123456789ABC".to_owned()),
+        secrets: ["blog/sentry", "shared/mail", MAP_KEY].map(str::to_owned).to_vec(),
+        parameters: ["/blog/token", "/shared/token"].map(str::to_owned).to_vec(),
     }
 }
 
@@ -54,6 +59,8 @@ fn deploy_calls() -> Vec<Request> {
          iam:PassRole role/blog-staging-eu-west-1-execution iam:PassedToService=ecs-tasks.amazonaws.com
          iam:PassRole role/blog-staging-eu-west-1-task iam:PassedToService=ecs-tasks.amazonaws.com
          iam:GetRole role/blog-staging-eu-west-1-execution
+         iam:GetRole role/blog-staging-eu-west-1-task
+         iam:GetRole role/blog-staging-eu-west-1-cloudformation
          ecr:GetAuthorizationToken *
          ecr:BatchCheckLayerAvailability,InitiateLayerUpload,UploadLayerPart,CompleteLayerUpload,PutImage repository/blog-staging
          ecr:BatchGetImage,GetDownloadUrlForLayer,DescribeImages,DescribeImageScanFindings,DescribeRepositories,ListImages repository/blog-staging
@@ -71,9 +78,13 @@ fn deploy_calls() -> Vec<Request> {
          ecs:TagResource task-definition/blog-staging-web:1
          logs:GetLogEvents,FilterLogEvents log-group:/nuages/blog/staging/web:log-stream:web/1
          logs:DescribeLogGroups *
-         secretsmanager:CreateSecret,DescribeSecret,GetSecretValue,BatchGetSecretValue,PutSecretValue,RestoreSecret,TagResource secret:blog/staging/KEY-AbCdEf
-         secretsmanager:ListSecrets *
+         secretsmanager:CreateSecret,DescribeSecret,GetSecretValue,PutSecretValue,RestoreSecret,TagResource secret:blog/staging/KEY-AbCdEf
+         secretsmanager:ListSecrets,BatchGetSecretValue *
+         secretsmanager:DescribeSecret,GetSecretValue secret:shared/mail-AbCdEf
+         secretsmanager:DescribeSecret,GetSecretValue secret:maps/key-GhIjKl
          ssm:GetParameters,PutParameter parameter/blog/staging/token
+         ssm:GetParameters parameter/shared/token
+         route53:ListHostedZonesByName *
          ec2:DescribeSubnets,DescribeSecurityGroups,DescribeRouteTables,DescribeVpcEndpoints,DescribeNetworkInterfaces *
          elasticloadbalancing:DescribeTargetGroups,DescribeTargetHealth,DescribeListeners,DescribeRules,DescribeLoadBalancers *
          rds:DescribeDBInstances *",
@@ -87,6 +98,7 @@ fn down_calls() -> Vec<Request> {
          rds:ModifyDBInstance db:nuages-blog-staging-database-abc
          rds:DescribeDBInstances,DescribeDBSnapshots *
          iam:PassRole role/blog-staging-eu-west-1-cloudformation iam:PassedToService=cloudformation.amazonaws.com
+         iam:GetRole role/blog-staging-eu-west-1-cloudformation
          cloudformation:DescribeStacks,DescribeStackEvents,ListStackResources,DeleteStack stack/nuages-blog-staging/1",
     )
 }
@@ -98,7 +110,10 @@ fn role_calls() -> Vec<Request> {
          ecr:BatchCheckLayerAvailability,BatchGetImage,GetDownloadUrlForLayer repository/blog-staging
          logs:CreateLogStream,PutLogEvents log-group:/nuages/blog/staging/web:log-stream:web/1
          secretsmanager:GetSecretValue secret:blog/staging/database-url-01h-AbCdEf
+         secretsmanager:GetSecretValue secret:shared/mail-AbCdEf
+         secretsmanager:GetSecretValue secret:maps/key-GhIjKl
          ssm:GetParameters parameter/blog/staging/token
+         ssm:GetParameters parameter/shared/token
          kms:Decrypt key/1 kms:ViaService=secretsmanager.eu-west-1.amazonaws.com
          ssmmessages:CreateControlChannel,CreateDataChannel,OpenControlChannel,OpenDataChannel *",
     )
@@ -152,6 +167,9 @@ fn who_deploys_writes_no_iam_and_passes_only_its_own_roles() {
          ecs:UpdateService service/blog-production/web
          ecs:RunTask task-definition/blog-staging-web:1 ecs:cluster=arn:aws:ecs:eu-west-1:123456789012:cluster/other
          secretsmanager:GetSecretValue secret:shop/staging/KEY-AbCdEf
+         secretsmanager:GetSecretValue secret:shared/mailbox-AbCdEf
+         secretsmanager:PutSecretValue secret:shared/mail-AbCdEf
+         ssm:PutParameter parameter/shared/token
          cloudformation:ExecuteChangeSet stack/nuages-blog-production/1",
     ) {
         assert_ne!(evaluate(&policy, &refused), Decision::Allowed, "{refused:?}");
@@ -209,6 +227,11 @@ fn github_may_deploy_from_one_environment_of_one_repository() {
     insta::assert_snapshot!(github_trust(&place(), &github).to_json());
 }
 
+#[test]
+fn without_github_who_may_assume_roles_in_the_account_deploys() {
+    insta::assert_snapshot!(account_trust(&place()).to_json());
+}
+
 /// IAM refuses longer ones: 6,144 characters in a managed policy, 10,240 in a role's inline policies, 2,048 in a trust.
 #[test]
 fn documents_fit_into_iam() {
@@ -224,12 +247,10 @@ fn documents_fit_into_iam() {
         environment: "e".repeat(255),
     };
     for named in bootstrap(&long, Some(&github)) {
-        let limit = if named.purpose.starts_with("managed") {
-            6144
-        } else if named.purpose.starts_with("trust") {
-            2048
-        } else {
-            10_240
+        let limit = match named.kind {
+            Kind::ManagedPolicy => 6144,
+            Kind::Trust | Kind::FirstTrust => 2048,
+            Kind::RolePolicy => 10_240,
         };
         let size = named.document.to_compact_json().len();
         assert!(size <= limit, "{}: {size} characters of {limit}", named.purpose);

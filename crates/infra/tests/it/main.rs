@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, helpers included")]
 
+mod bootstrap;
 mod costs;
 mod down;
 mod fixture;
 mod ministack;
+mod roles;
 mod template;
 mod up;
+mod zone;

@@ -63,6 +63,25 @@ async fn makes_then_leaves_alone_then_changes() {
 }
 
 #[tokio::test]
+async fn cloudformation_works_as_the_role_that_was_made_for_it() {
+    const ROLE: &str = "arn:aws:iam::123456789012:role/blog-staging-eu-west-1-cloudformation";
+    let (fake, stack) = account().await;
+    let stack = stack.with_service_role(Some(ROLE.parse().unwrap()));
+    let (none, never) = (Progress::none(), CancellationToken::new());
+    stack.plan(&blog(), &none, &never).await.unwrap();
+    up(&stack, &blog()).await.unwrap();
+    up(&stack, &changed()).await.unwrap();
+    fake.set_status(NAME, "UPDATE_ROLLBACK_FAILED");
+    up(&stack, &blog()).await.unwrap();
+    stack.down(&none, &never).await.unwrap();
+    for operation in ["CreateChangeSet", "ContinueUpdateRollback", "DeleteStack"] {
+        let roles = fake.parameters(operation, "RoleARN");
+        assert!(!roles.is_empty(), "{operation} was not asked for");
+        assert!(roles.iter().all(|role| role == ROLE), "{operation}: {roles:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_existing_stack_keeps_its_world() {
     let (fake, stack) = made().await;
     let elsewhere = StackSpec {
