@@ -200,13 +200,19 @@ pub(crate) enum InfraVerb {
         #[command(flatten)]
         env: Env,
     },
-    /// Prints the policies that an account needs before CI can deploy to it
+    /// Prints the roles and policies that an account needs before others than its administrator deploy to it
     Bootstrap {
         #[command(flatten)]
         env: Env,
         /// The GitHub repository that may deploy, OWNER/NAME
         #[arg(long, value_name = "REPOSITORY")]
         repository: Option<String>,
+        /// Makes them, and changes those that differ
+        #[arg(long)]
+        apply: bool,
+        /// Answers the question
+        #[arg(long, requires = "apply")]
+        yes: bool,
     },
 }
 

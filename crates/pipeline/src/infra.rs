@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use nuages_config::Project;
 use nuages_ecs::{Cluster, Patience};
-use nuages_infra::policies::{GithubEnvironment, NamedDocument, Place, bootstrap};
 use nuages_infra::{ChangeSetPlan, CostEstimate, DownOutcome, ResourceDrift, StackOutputs, UpKind, UpOutcome};
 use nuages_releases::WorldChange;
 use nuages_saga::{LeaseGuard, MessageLevel};
@@ -36,7 +35,9 @@ pub(crate) async fn ground(
 ) -> Result<Ground, PipelineError> {
     secrets::check_database(session)?;
     let stop = ui.stop_token();
-    let stack = stack::stack(session);
+    let (made, domain) = tokio::try_join!(stack::bootstrapped(session), stack::domain(session))?;
+    stack::tell_rights(session, made.as_ref(), ui);
+    let stack = stack::managed(session, made.as_ref());
     let manager = secrets::manager(session);
 
     let known = stack.describe().await?.filter(nuages_infra::StackState::stands);
@@ -80,7 +81,7 @@ pub(crate) async fn ground(
     }
 
     let task = ui.events.task("infra", "Environment");
-    let spec = stack::spec(session, &settled, url.as_ref())?;
+    let spec = stack::spec(session, &settled, url.as_ref(), made.as_ref(), domain);
     let up = stack.up(&spec, allow, &task.progress(), &stop).await;
     let UpOutcome {
         kind,
@@ -157,14 +158,17 @@ pub async fn infra_up(session: &Session, allow: &BTreeSet<String>, ui: &Ui) -> R
 /// What bringing the stack up would change. Leaves nothing behind.
 pub async fn infra_plan(session: &Session, ui: &Ui) -> Result<ChangeSetPlan, PipelineError> {
     let stop = ui.stop_token();
-    let stack = stack::stack(session);
+    let (made, domain) = tokio::try_join!(stack::bootstrapped(session), stack::domain(session))?;
+    stack::tell_rights(session, made.as_ref(), ui);
+    let stack = stack::managed(session, made.as_ref());
     let known = stack.describe().await?.filter(nuages_infra::StackState::stands);
     let known = known.map(|state| state.outputs()).transpose().unwrap_or(None);
     let url = secrets::database_url(known.as_ref()).cloned();
     let inspected = secrets::manager(session)
         .inspect(&secrets::wanted(session, url.as_ref()), &[])
         .await?;
-    let spec = stack::spec(session, &secrets::as_resolved(inspected), url.as_ref())?;
+    let resolved = secrets::as_resolved(inspected);
+    let spec = stack::spec(session, &resolved, url.as_ref(), made.as_ref(), domain);
     let task = ui.events.task("infra", "Environment");
     match stack.plan(&spec, &task.progress(), &stop).await {
         Ok(plan) => {
@@ -206,7 +210,8 @@ pub async fn infra_down(project: &Project, options: &OpenOptions, ui: &Ui) -> Re
 
 async fn down_in(session: &Session, lease: &LeaseGuard, ui: &Ui) -> Result<DownOutcome, PipelineError> {
     let stop = ui.stop_token();
-    let stack = stack::stack(session);
+    let made = stack::bootstrapped(session).await?;
+    let stack = stack::managed(session, made.as_ref());
     let task = ui.events.task("drain", "Stop the services");
     let cluster = Cluster::new(&session.aws, session.name());
     let families: Vec<String> = session
@@ -252,9 +257,10 @@ async fn down_in(session: &Session, lease: &LeaseGuard, ui: &Ui) -> Result<DownO
 }
 
 /// What the environment costs a month, estimated from list prices.
-pub fn infra_cost(session: &Session) -> Result<CostEstimate, PipelineError> {
-    // Secrets and their keys cost next to nothing and are left out of the estimate, so none need be resolved.
-    Ok(nuages_infra::cost(&stack::spec(session, &Resolved::default(), None)?))
+pub fn infra_cost(session: &Session) -> CostEstimate {
+    // Secrets and their keys cost next to nothing and are left out of the estimate, so none need be resolved; a role, a
+    // boundary and a certificate cost nothing.
+    nuages_infra::cost(&stack::spec(session, &Resolved::default(), None, None, None))
 }
 
 /// What differs between the stack and what is there.
@@ -276,22 +282,4 @@ pub async fn infra_drift(session: &Session, ui: &Ui) -> Result<Vec<ResourceDrift
             Err(error)
         }
     }
-}
-
-/// The policies that a person makes once, so that CI can deploy without rights to write IAM.
-pub fn infra_bootstrap(session: &Session, repository: Option<&str>) -> Vec<NamedDocument> {
-    let config = &session.config;
-    let place = Place {
-        app: config.app.name.clone(),
-        env: config.env.name.clone(),
-        region: session.aws.region().clone(),
-        account: session.aws.identity().account.clone(),
-        partition: session.aws.identity().partition().to_owned(),
-        hosted_zone: config.hosted_zone.clone(),
-    };
-    let github = repository.map(|repository| GithubEnvironment {
-        repository: repository.to_owned(),
-        environment: config.env.name.to_string(),
-    });
-    bootstrap(&place, github.as_ref())
 }

@@ -86,8 +86,10 @@ async fn findings(session: &Session, layout: &Layout<'_>, release: ReleaseId) ->
         }
     };
     let network = network(session, layout.outputs);
-    let (mut findings, network) = tokio::join!(cluster.preflight(&services, resolve), network);
+    let roles = roles(session, layout.outputs);
+    let (mut findings, network, roles) = tokio::join!(cluster.preflight(&services, resolve), network, roles);
     findings.extend(network);
+    findings.extend(roles);
     findings.insert(0, identity(session));
     findings.extend(rollback_target(session).await?);
     Ok(findings)
@@ -117,6 +119,14 @@ async fn network(session: &Session, outputs: &StackOutputs) -> Vec<Finding> {
         database_port: outputs.database.as_ref().map(|_| 5432),
     };
     ec2.verify_network(&question).await
+}
+
+async fn roles(session: &Session, outputs: &StackOutputs) -> Vec<Finding> {
+    let roles = [
+        ("execution role", &outputs.execution_role),
+        ("task role", &outputs.task_role),
+    ];
+    nuages_infra::verify_task_roles(&session.aws, &roles).await
 }
 
 /// Whether there is something to go back to.
@@ -180,6 +190,7 @@ pub async fn verify(session: &Session, ui: &Ui) -> Result<Vec<Finding>, Pipeline
         let mut findings = vec![identity(session), Finding::skip("image", "nothing was deployed yet")];
         findings.extend(missing);
         findings.extend(network(session, &outputs).await);
+        findings.extend(roles(session, &outputs).await);
         return Ok(findings);
     };
     let ground = Ground {

@@ -1,23 +1,102 @@
 //! The environment's stack, as the configuration sizes it.
+//!
+//! Invariant: a domain is served over HTTPS, and the stack's roles keep the boundary that was made for them; where
+//! either cannot be found out, nothing is changed.
 
-use nuages_config::{Config, Egress as ConfigEgress};
+use nuages_config::{Config, Egress as ConfigEgress, SecretSource};
+use nuages_infra::policies::Place;
 use nuages_infra::{
-    DatabaseSpec, Domain, Egress, Emulation, Exposure, ServiceSize, Stack, StackOutputs, StackSpec, WebSpec,
+    Bootstrapped, DatabaseSpec, Domain, Egress, Emulation, Exposure, InfraError, ServiceSize, Stack, StackOutputs,
+    StackSpec, WebSpec,
 };
 use nuages_model::{Arn, World};
+use nuages_saga::MessageLevel;
 use nuages_secrets::Resolved;
 use url::Url;
 
 use crate::error::PipelineError;
 use crate::session::Session;
+use crate::ui::Ui;
 
 /// Longer requests are cut by a deployment; it is also the load balancer's own idle timeout.
 const LONGEST_REQUEST_SECONDS: u16 = 60;
 const LOG_RETENTION_DAYS: u16 = 30;
 
-/// The environment's stack.
+/// The environment's stack, to look at.
 pub(crate) fn stack(session: &Session) -> Stack {
     Stack::new(&session.aws, &session.config.app.name, &session.config.env.name)
+}
+
+/// The environment's stack, worked on as the role that was made for it where there is one.
+pub(crate) fn managed(session: &Session, made: Option<&Bootstrapped>) -> Stack {
+    stack(session).with_service_role(made.map(|made| made.service_role.clone()))
+}
+
+/// The role that CloudFormation works as, and the boundary, where `infra bootstrap` made them.
+pub(crate) async fn bootstrapped(session: &Session) -> Result<Option<Bootstrapped>, PipelineError> {
+    if session.config.emulator.is_some() {
+        // It lives on this machine, and everybody who reaches it may do everything.
+        return Ok(None);
+    }
+    Ok(nuages_infra::bootstrapped(&session.aws, &place(session, None)).await?)
+}
+
+/// Says with whose rights a stack is changed, where that may surprise.
+pub(crate) fn tell_rights(session: &Session, made: Option<&Bootstrapped>, ui: &Ui) {
+    if made.is_none() && !session.aws.quirks().is_emulator() {
+        let env = &session.config.env.name;
+        let hint = format!("`nuages infra bootstrap --env {env} --apply`, once, gives it a role with a boundary");
+        let text = "CloudFormation works with your own rights";
+        ui.events.message(MessageLevel::Info, text, Some(hint));
+    }
+}
+
+/// The environment as its policies name it.
+pub(crate) fn place(session: &Session, hosted_zone: Option<String>) -> Place {
+    let config = &session.config;
+    let named =
+        |pick: fn(&SecretSource) -> Option<&String>| config.secrets.values().filter_map(pick).cloned().collect();
+    Place {
+        app: config.app.name.clone(),
+        env: config.env.name.clone(),
+        region: session.aws.region().clone(),
+        account: session.aws.identity().account.clone(),
+        partition: session.aws.identity().partition().to_owned(),
+        hosted_zone,
+        secrets: named(|source| match source {
+            SecretSource::Secret { secret, .. } => Some(secret),
+            _ => None,
+        }),
+        parameters: named(|source| match source {
+            SecretSource::Parameter { parameter, .. } => Some(parameter),
+            _ => None,
+        }),
+    }
+}
+
+/// The domain with its zone: the one that is named, else the one that Route 53 has. None where plain HTTP is served.
+pub(crate) async fn domain(session: &Session) -> Result<Option<Domain>, PipelineError> {
+    let config = &session.config;
+    let plain = config.insecure_http || Emulation::of(session.aws.quirks()).plain_http;
+    let Some(name) = config.domain.clone().filter(|_| !plain) else {
+        return Ok(None);
+    };
+    let hosted_zone_id = match &config.hosted_zone {
+        Some(zone) => zone.clone(),
+        None => nuages_infra::find_zone(&session.aws, &name).await.map_err(unfit)?,
+    };
+    Ok(Some(Domain { name, hosted_zone_id }))
+}
+
+/// A domain that the account has no zone for, or several, is a matter of the configuration.
+fn unfit(error: InfraError) -> PipelineError {
+    match error {
+        InfraError::NoZone { .. } | InfraError::SeveralZones { .. } => PipelineError::Arguments {
+            what: error.to_string(),
+            hint: error.hint(),
+        },
+        error => error.into(),
+    }
 }
 
 /// What the stack must be.
@@ -25,15 +104,16 @@ pub(crate) fn spec(
     session: &Session,
     secrets: &Resolved,
     database_url: Option<&Arn>,
-) -> Result<StackSpec, PipelineError> {
+    made: Option<&Bootstrapped>,
+    domain: Option<Domain>,
+) -> StackSpec {
     let config = &session.config;
-    let emulation = Emulation::of(session.aws.quirks());
     let kms_keys: Vec<Arn> = secrets
         .kms_keys()
         .into_iter()
         .filter_map(|key| key.parse().ok())
         .collect();
-    Ok(StackSpec {
+    StackSpec {
         app: config.app.name.clone(),
         env: config.env.name.clone(),
         world: World::generate(),
@@ -44,7 +124,7 @@ pub(crate) fn spec(
             ConfigEgress::Nat => Egress::Nat { per_zone: false },
             ConfigEgress::Endpoints => Egress::Endpoints,
         },
-        web: web(config, emulation)?,
+        web: web(config, domain),
         database: config.database.as_ref().map(|database| DatabaseSpec {
             version: database.version.clone(),
             class: database.class.clone(),
@@ -73,41 +153,19 @@ pub(crate) fn spec(
         kms_keys,
         log_retention_days: LOG_RETENTION_DAYS,
         exec: false,
-        permissions_boundary: None,
-        emulation,
-    })
+        permissions_boundary: made.map(|made| made.boundary.clone()),
+        emulation: Emulation::of(session.aws.quirks()),
+    }
 }
 
-fn web(config: &Config, emulation: Emulation) -> Result<Option<WebSpec>, PipelineError> {
-    let Some((_, service)) = config.web() else {
-        return Ok(None);
-    };
-    let (Some(port), Some(health)) = (service.port, &service.health) else {
-        return Ok(None);
-    };
-    let exposure = match (&config.domain, &config.hosted_zone) {
-        _ if config.insecure_http || emulation.plain_http => Exposure::InsecureHttp,
-        (Some(name), Some(zone)) => Exposure::Https(Domain {
-            name: name.clone(),
-            hosted_zone_id: zone.clone(),
-        }),
-        (Some(name), None) => {
-            return Err(PipelineError::Arguments {
-                what: format!("the domain `{name}` needs the Route 53 zone that it is in"),
-                hint: Some(
-                    "set `hosted_zone` of the environment to the zone's id; `aws route53 list-hosted-zones` lists them"
-                        .into(),
-                ),
-            });
-        }
-        (None, _) => Exposure::InsecureHttp,
-    };
-    Ok(Some(WebSpec {
-        port,
-        health_live: health.live.clone(),
+fn web(config: &Config, domain: Option<Domain>) -> Option<WebSpec> {
+    let (_, service) = config.web()?;
+    Some(WebSpec {
+        port: service.port?,
+        health_live: service.health.as_ref()?.live.clone(),
         longest_request_seconds: LONGEST_REQUEST_SECONDS,
-        exposure,
-    }))
+        exposure: domain.map_or(Exposure::InsecureHttp, Exposure::Https),
+    })
 }
 
 /// How people reach the environment: its URL, and whether it is plain HTTP.

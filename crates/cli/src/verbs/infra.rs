@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::InfraVerb;
+use crate::verbs::bootstrap;
 use crate::{ask, screen};
 
 pub(crate) async fn run(app: &App, verb: InfraVerb) -> Result<Ending, PipelineError> {
@@ -20,7 +21,20 @@ pub(crate) async fn run(app: &App, verb: InfraVerb) -> Result<Ending, PipelineEr
         InfraVerb::Down { env, yes } => down(app, &env.env, yes).await,
         InfraVerb::Drift { env } => drift(app, &env.env).await,
         InfraVerb::Cost { env } => cost(app, &env.env).await,
-        InfraVerb::Bootstrap { env, repository } => bootstrap(app, &env.env, repository.as_deref()).await,
+        InfraVerb::Bootstrap {
+            env,
+            repository,
+            apply,
+            yes,
+        } => {
+            let session = app.open(&env.env).await?;
+            let bootstrap = nuages_pipeline::infra_bootstrap(&session, repository.as_deref()).await?;
+            if apply {
+                bootstrap::apply(app, &session, &bootstrap, yes).await
+            } else {
+                bootstrap::print(app, &bootstrap)
+            }
+        }
     }
 }
 
@@ -99,7 +113,7 @@ async fn drift(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
 
 async fn cost(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let session = app.open(env).await?;
-    let estimate = nuages_pipeline::infra_cost(&session)?;
+    let estimate = nuages_pipeline::infra_cost(&session);
     if app.json() {
         screen::record(&estimate);
         return Ok(Ending::Done);
@@ -117,22 +131,6 @@ async fn cost(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     ));
     for assumption in &estimate.assumptions {
         screen::say(&format!("  {assumption}"));
-    }
-    Ok(Ending::Done)
-}
-
-async fn bootstrap(app: &App, env: &EnvName, repository: Option<&str>) -> Result<Ending, PipelineError> {
-    let session = app.open(env).await?;
-    for document in nuages_pipeline::infra_bootstrap(&session, repository) {
-        let value =
-            serde_json::to_value(&document.document).map_err(|e| PipelineError::machine("print a policy", e))?;
-        if app.json() {
-            screen::object(&json!({"v": 1, "name": document.name, "purpose": document.purpose, "document": value}));
-            continue;
-        }
-        screen::say(&format!("# {}: {}", document.name, document.purpose));
-        screen::say(&serde_json::to_string_pretty(&value).unwrap_or_default());
-        screen::say("");
     }
     Ok(Ending::Done)
 }

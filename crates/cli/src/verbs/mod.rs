@@ -1,5 +1,6 @@
 //! One file a verb: from arguments to a call, and from its answer to what a person or a script reads.
 
+pub(crate) mod bootstrap;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod image;

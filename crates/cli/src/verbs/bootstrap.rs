@@ -1,0 +1,74 @@
+//! `nuages infra bootstrap`.
+
+use nuages_infra::{Bootstrap, Item, Standing};
+use nuages_pipeline::{Ending, PipelineError, Session};
+use nuages_saga::MessageLevel;
+use serde_json::json;
+
+use crate::app::App;
+use crate::{ask, screen};
+
+/// Prints the documents, for a person who puts them into IAM in a way of their own.
+pub(crate) fn print(app: &App, bootstrap: &Bootstrap) -> Result<Ending, PipelineError> {
+    for document in bootstrap.documents() {
+        let value =
+            serde_json::to_value(&document.document).map_err(|e| PipelineError::machine("print a policy", e))?;
+        if app.json() {
+            screen::object(&json!({"v": 1, "name": document.name, "purpose": document.purpose, "document": value}));
+            continue;
+        }
+        screen::say(&format!("# {}: {}", document.name, document.purpose));
+        screen::say(&serde_json::to_string_pretty(&value).unwrap_or_default());
+        screen::say("");
+    }
+    Ok(Ending::Done)
+}
+
+/// Shows what is missing or differs, asks, and makes it so.
+pub(crate) async fn apply(
+    app: &App,
+    session: &Session,
+    bootstrap: &Bootstrap,
+    yes: bool,
+) -> Result<Ending, PipelineError> {
+    let items = nuages_pipeline::bootstrap_look(bootstrap, &app.ui).await?;
+    let open = items.iter().filter(|item| item.standing != Standing::Same).count();
+    if open > 0 {
+        if !yes {
+            items
+                .iter()
+                .for_each(|item| show(app, item, ["missing", "differs", "as it should be"]));
+        }
+        let identity = session.aws.identity();
+        let question = format!(
+            "Make or change {open} of these as {} in account {}?",
+            identity.arn, identity.account
+        );
+        if !ask::confirm(&question, yes)? {
+            app.ui.events.message(MessageLevel::Info, "nothing was done", None);
+            return Ok(Ending::Done);
+        }
+        nuages_pipeline::bootstrap_apply(bootstrap, &items, &app.ui).await?;
+    }
+    items
+        .iter()
+        .for_each(|item| show(app, item, ["made", "changed", "left"]));
+    let text = format!("deploy as {}", bootstrap.deployer());
+    app.ui.events.message(MessageLevel::Info, text, None);
+    Ok(Ending::Done)
+}
+
+/// One thing, with the word for how it stands.
+fn show(app: &App, item: &Item, words: [&str; 3]) {
+    let [missing, differs, same] = words;
+    let word = match item.standing {
+        Standing::Missing => missing,
+        Standing::Differs => differs,
+        Standing::Same => same,
+    };
+    if app.json() {
+        screen::object(&json!({"v": 1, "what": item.what, "state": word}));
+    } else {
+        screen::say(&format!("{word}: {}", item.what));
+    }
+}
