@@ -225,6 +225,7 @@ impl Postgres {
             )
             .await;
             if matches!(ready, Ok((0, _))) {
+                progress.status("");
                 return Ok(Self {
                     container,
                     password,

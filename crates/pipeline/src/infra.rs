@@ -14,7 +14,7 @@ use nuages_secrets::Resolved;
 
 use crate::error::PipelineError;
 use crate::session::{OpenOptions, Session, remove_emulator};
-use crate::ui::Ui;
+use crate::ui::{Ui, count};
 use crate::{secrets, stack};
 
 /// What the environment gives a deployment.
@@ -100,8 +100,8 @@ pub(crate) async fn ground(
     match kind {
         UpKind::Unchanged if database_moved => task.done(format!("stack {name}: the database has a new address")),
         UpKind::Unchanged => task.unchanged(format!("stack {name}")),
-        UpKind::Created => task.done(format!("stack {name} made, {} resources", changes.len())),
-        UpKind::Updated => task.done(format!("stack {name} changed, {} resources", changes.len())),
+        UpKind::Created => task.done(format!("stack {name} made, {}", count(changes.len(), "resource"))),
+        UpKind::Updated => task.done(format!("stack {name} changed, {}", count(changes.len(), "resource"))),
     }
 
     enter_world(session, lease, &outputs, ui).await?;
