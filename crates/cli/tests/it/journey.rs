@@ -93,6 +93,13 @@ impl Blog {
         assert!(page.contains(mark), "`{mark}` is not on the page:\n{page}");
     }
 
+    /// What failed left the release alone, and the page.
+    #[track_caller]
+    fn serves_still(&self, release: &str, mark: &str) {
+        assert_eq!(self.release(), release);
+        self.shows(mark);
+    }
+
     /// Puts another mark on every page.
     fn mark(&self, mark: &str) {
         let text = self.place.read(BASE);
@@ -155,12 +162,13 @@ fn docker(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the engine holds that names this blog's environment: containers, networks, volumes.
+/// What the engine holds that names this blog's environment: containers, images, networks, volumes.
 fn left_of(name: &str, account: &str) -> BTreeSet<String> {
     let containers = docker(&["ps", "-a", "--format", "container {{.Names}} {{.Image}} {{.Labels}}"]);
+    let images = docker(&["images", "--format", "image {{.Repository}}:{{.Tag}}"]);
     let networks = docker(&["network", "ls", "--format", "network {{.Name}} {{.Labels}}"]);
     let volumes = docker(&["volume", "ls", "--format", "volume {{.Name}} {{.Labels}}"]);
-    let all = [containers, networks, volumes].concat();
+    let all = [containers, images, networks, volumes].concat();
     all.lines()
         .filter(|line| line.contains(name) || line.contains(account))
         .map(str::to_owned)
@@ -233,9 +241,62 @@ fn a_blog_from_source_to_a_page_and_back() {
     blog.place.write("blog/wsgi.py", &broken);
     let said = blog.deploy().ended(1);
     said.ends_telling("the blog has no ink").ends_telling("was undone");
-    blog.shows("mark:second");
-    assert_eq!(blog.release(), serving);
+    blog.serves_still(&serving, "mark:second");
     blog.place.write("blog/wsgi.py", &good);
+
+    step("an image that does not build");
+    let dockerfile = blog.place.read("Dockerfile");
+    let broken =
+        |command: &str| dockerfile.replacen("USER 10001:10001", &format!("RUN {command}\nUSER 10001:10001"), 2);
+    blog.place.write("Dockerfile", &broken("echo the ink is out && exit 7"));
+    let said = blog.deploy().ended(1).tells("│ the ink is out");
+    said.ends_telling("failed to build").ends_telling("hint: mend");
+    blog.serves_still(&serving, "mark:second");
+
+    step("a disk that is full in mid-build");
+    blog.place
+        .write("Dockerfile", &broken("dd if=/dev/zero of=/dev/full bs=1 count=1"));
+    let said = blog.deploy().ended(1).tells("No space left on device");
+    said.ends_telling("hint: the engine's disk is full");
+    blog.serves_still(&serving, "mark:second");
+
+    step("an image without manage.py");
+    blog.place.write("Dockerfile", &broken("rm manage.py"));
+    let said = blog.deploy().ended(1);
+    said.ends_telling("manage.py").ends_telling("hint: ");
+    blog.serves_still(&serving, "mark:second");
+    blog.place.write("Dockerfile", &dockerfile);
+
+    step("a secret that does not exist");
+    let toml = blog.place.read("nuages.toml");
+    blog.place.write(
+        "nuages.toml",
+        &toml.replace(
+            "[secrets]\n",
+            "[secrets]\nMAIL_PASSWORD = { secret = \"nowhere/mail\" }\n",
+        ),
+    );
+    let said = blog.deploy().ended(1);
+    said.ends_telling("failed to find `nowhere/mail`, which `MAIL_PASSWORD` needs")
+        .ends_telling("hint: `aws secretsmanager create-secret --name nowhere/mail");
+    blog.serves_still(&serving, "mark:second");
+    blog.place.write("nuages.toml", &toml);
+
+    step("a health check that never passes");
+    let probes = blog.place.read("blog/probes.py");
+    blog.place.write(
+        "blog/probes.py",
+        &probes.replace(
+            "def readyz():\n",
+            "def readyz():\n    raise OSError(\"the ink is frozen\")\n",
+        ),
+    );
+    let said = blog.deploy().ended(1);
+    said.ends_telling("/readyz answered 500")
+        .ends_telling("was undone")
+        .ends_telling("hint: ");
+    blog.serves_still(&serving, "mark:second");
+    blog.place.write("blog/probes.py", &probes);
 
     step("a migration that fails");
     let migration = |operation: &str| {
@@ -256,7 +317,7 @@ fn a_blog_from_source_to_a_page_and_back() {
         definition,
         "the service was not touched"
     );
-    blog.shows("mark:second");
+    blog.serves_still(&serving, "mark:second");
     std::fs::remove_file(blog.place.project().join("posts/migrations/0007_more.py")).unwrap();
 
     step("a check that fails");
@@ -265,6 +326,7 @@ fn a_blog_from_source_to_a_page_and_back() {
     blog.place.write("nuages.toml", &format!("{toml}\n{gate}"));
     let said = blog.deploy().ended(1).tells("the ink is dry");
     said.ends_telling("the check `ink` did not pass: nothing was pushed");
+    blog.serves_still(&serving, "mark:second");
     blog.place.write("nuages.toml", &toml);
 
     step("killed while it migrates, and resumed");
@@ -276,7 +338,7 @@ fn a_blog_from_source_to_a_page_and_back() {
         .ended(4)
         .ends_telling("nuages resume --env local")
         .ends_telling("nuages abort --env local");
-    blog.run(&["resume"]).ended(0).tells("is finished");
+    blog.run(&["resume"]).ended(0).tells("is finished").tells("serves");
     blog.shows("mark:third");
     blog.run(&["resume"]).ended(0).tells("nothing was interrupted");
 
