@@ -108,7 +108,7 @@ async fn network(session: &Session, outputs: &StackOutputs) -> Vec<Finding> {
         public_ip: outputs.assign_public_ip,
         // A rollout runs the old and the new tasks side by side.
         addresses: services.clone().map(|service| service.count * 2).sum(),
-        balancer_groups: std::collections::BTreeSet::new(),
+        balancer_groups: outputs.web.iter().map(|web| web.security_group.clone()).collect(),
         task_groups: [outputs.task_security_group.clone()].into(),
         database_groups: outputs
             .database
@@ -149,11 +149,17 @@ async fn rollback_target(session: &Session) -> Result<Vec<Finding>, PipelineErro
     Ok(vec![match there {
         Some(_) => Finding::ok(
             "rollback",
-            format!("{} can be gone back to: its image is there", serving.number),
+            format!(
+                "a deployment that fails can return to {}: its image is there",
+                serving.number
+            ),
         ),
         None => Finding::warn(
             "rollback",
-            format!("the image of {} is no longer in the registry", serving.number),
+            format!(
+                "a deployment that fails cannot return to {}: its image is no longer in the registry",
+                serving.number
+            ),
         ),
     }])
 }

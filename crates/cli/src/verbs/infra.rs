@@ -48,6 +48,9 @@ async fn plan(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
             screen::say(&change.to_string());
         }
     }
+    if plan.none && !app.json() {
+        screen::say("Nothing would change.");
+    }
     Ok(if plan.none { Ending::Done } else { Ending::Changes })
 }
 

@@ -64,6 +64,8 @@ pub struct WebOutputs {
     pub listener: Arn,
     /// Where tasks register.
     pub target_group: Arn,
+    /// The load balancer's security group.
+    pub security_group: String,
     /// The domain, where HTTPS is served.
     pub domain: Option<String>,
 }
@@ -120,6 +122,8 @@ mod key {
     pub(super) const LOAD_BALANCER_DNS_NAME: Key = key("LoadBalancerDnsName", "The load balancer's own name");
     pub(super) const LISTENER_ARN: Key = key("ListenerArn", "The listener of the application");
     pub(super) const TARGET_GROUP_ARN: Key = key("TargetGroupArn", "Where tasks register");
+    pub(super) const LOAD_BALANCER_SECURITY_GROUP: Key =
+        key("LoadBalancerSecurityGroup", "The load balancer's security group");
     pub(super) const DOMAIN: Key = key("Domain", "Where people find the application");
     pub(super) const DATABASE_IDENTIFIER: Key = key("DatabaseIdentifier", "The database instance");
     pub(super) const DATABASE_URL_SECRET_ARN: Key = key("DatabaseUrlSecretArn", "The secret that is DATABASE_URL");
@@ -165,6 +169,10 @@ pub(super) fn add(template: &mut Template, spec: &StackSpec) {
         out(&key::LOAD_BALANCER_DNS_NAME, Text::attribute("LoadBalancer", "DNSName"));
         out(&key::LISTENER_ARN, Text::reference("Listener"));
         out(&key::TARGET_GROUP_ARN, Text::reference("TargetGroup"));
+        out(
+            &key::LOAD_BALANCER_SECURITY_GROUP,
+            Text::attribute("LoadBalancerGroup", "GroupId"),
+        );
         if let Some(domain) = spec.https() {
             out(&key::DOMAIN, domain.name.as_str().into());
         }
@@ -209,6 +217,7 @@ impl StackOutputs {
                 dns_name: reader.text(&key::LOAD_BALANCER_DNS_NAME)?,
                 listener: reader.parse(&key::LISTENER_ARN)?,
                 target_group: reader.parse(&key::TARGET_GROUP_ARN)?,
+                security_group: reader.text(&key::LOAD_BALANCER_SECURITY_GROUP)?,
                 domain: map.get(key::DOMAIN.name).map(|&d| d.to_owned()),
             }),
         };
