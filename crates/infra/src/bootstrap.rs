@@ -3,10 +3,11 @@
 //! Invariant: what is there and as it should be is left alone; nothing is taken away from anybody, but a policy's oldest
 //! version where IAM keeps no more.
 
+mod make;
+
 use aws_sdk_iam::Client;
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_iam::types::Tag;
 use nuages_aws::AwsContext;
 use nuages_aws::error::describe;
 use nuages_model::Arn;
@@ -14,14 +15,25 @@ use nuages_model::Arn;
 use crate::error::InfraError;
 use crate::iam::decode;
 use crate::policies::{self, GITHUB, GithubEnvironment, Kind, NamedDocument, Place};
-use crate::template::{TAG_APP, TAG_ENV};
 
 /// The name of the one inline policy of each role.
 const INLINE: &str = "nuages";
-/// IAM keeps so many versions of a managed policy.
-const VERSIONS: usize = 5;
 /// Whom GitHub's tokens are for.
 const AUDIENCE: &str = "sts.amazonaws.com";
+
+/// The services that work as roles of their own, which a fresh account does not have, and those roles.
+pub(crate) const LINKED: [(&str, &str); 4] = [
+    ("ecs.amazonaws.com", "AWSServiceRoleForECS"),
+    (
+        "elasticloadbalancing.amazonaws.com",
+        "AWSServiceRoleForElasticLoadBalancing",
+    ),
+    ("rds.amazonaws.com", "AWSServiceRoleForRDS"),
+    (
+        "ecs.application-autoscaling.amazonaws.com",
+        "AWSServiceRoleForApplicationAutoScaling_ECSService",
+    ),
+];
 
 /// What `infra bootstrap` made in an account for one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +75,7 @@ pub struct Bootstrap {
     place: Place,
     documents: Vec<NamedDocument>,
     github: bool,
+    linked: bool,
 }
 
 /// One thing in IAM.
@@ -90,6 +103,7 @@ pub enum Standing {
 enum Thing {
     Document(usize),
     Provider,
+    Linked(&'static str),
 }
 
 impl Bootstrap {
@@ -100,6 +114,7 @@ impl Bootstrap {
             documents: policies::bootstrap(&place, github),
             place,
             github: github.is_some(),
+            linked: aws.quirks().needs_service_linked_roles(),
         }
     }
 
@@ -127,6 +142,19 @@ impl Bootstrap {
     /// ```
     pub async fn look(&self) -> Result<Vec<Item>, InfraError> {
         let mut items = Vec::new();
+        for (service, role) in LINKED.into_iter().filter(|_| self.linked) {
+            let found = self.iam.get_role().role_name(role).send().await;
+            let found = there("look for a service-linked role", "iam:GetRole", found)?;
+            items.push(Item {
+                what: format!("service-linked role {role}"),
+                standing: if found.is_some() {
+                    Standing::Same
+                } else {
+                    Standing::Missing
+                },
+                thing: Thing::Linked(service),
+            });
+        }
         if self.github {
             items.push(Item {
                 what: format!("identity provider {GITHUB}"),
@@ -161,6 +189,7 @@ impl Bootstrap {
         match (&item.thing, item.standing) {
             (_, Standing::Same) => Ok(()),
             (Thing::Provider, standing) => self.put_provider(standing).await,
+            (Thing::Linked(service), _) => self.link(service).await,
             (Thing::Document(at), standing) => {
                 let document = &self.documents[*at];
                 let text = document.document.to_compact_json();
@@ -208,61 +237,6 @@ impl Bootstrap {
         self.place.global("iam", &format!("policy/{}", document.name))
     }
 
-    fn tags(&self) -> Vec<Tag> {
-        [(TAG_APP, self.place.app.as_str()), (TAG_ENV, self.place.env.as_str())]
-            .into_iter()
-            // It asks for a key and a value, and gets both.
-            .filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok())
-            .collect()
-    }
-
-    async fn create_policy(&self, document: &NamedDocument, text: String) -> Result<(), InfraError> {
-        let call = self.iam.create_policy().policy_name(&document.name);
-        let call = call.policy_document(text).description(about(document));
-        let made = call.set_tags(Some(self.tags())).send().await;
-        made.map(drop)
-            .map_err(|e| failed("make a managed policy", "iam:CreatePolicy", &e))
-    }
-
-    async fn change_policy(&self, document: &NamedDocument, text: String) -> Result<(), InfraError> {
-        let arn = self.policy_arn(document);
-        let listed = self.iam.list_policy_versions().policy_arn(&arn).send().await;
-        let listed = listed.map_err(|e| failed("list a policy's versions", "iam:ListPolicyVersions", &e))?;
-        let mut spare: Vec<_> = listed.versions().iter().filter(|v| !v.is_default_version()).collect();
-        spare.sort_by_key(|version| version.create_date().copied());
-        if let (true, Some(oldest)) = (listed.versions().len() >= VERSIONS, spare.first()) {
-            let call = self.iam.delete_policy_version().policy_arn(&arn);
-            let gone = call.set_version_id(oldest.version_id().map(str::to_owned)).send().await;
-            gone.map_err(|e| failed("make room for a policy's version", "iam:DeletePolicyVersion", &e))?;
-        }
-        let call = self.iam.create_policy_version().policy_arn(&arn).policy_document(text);
-        let made = call.set_as_default(true).send().await;
-        made.map(drop)
-            .map_err(|e| failed("change a managed policy", "iam:CreatePolicyVersion", &e))
-    }
-
-    async fn create_role(&self, document: &NamedDocument, trust: String) -> Result<(), InfraError> {
-        let call = self.iam.create_role().role_name(&document.name);
-        let call = call.assume_role_policy_document(trust).description(about(document));
-        let made = call.set_tags(Some(self.tags())).send().await;
-        made.map(drop).map_err(|e| failed("make a role", "iam:CreateRole", &e))
-    }
-
-    async fn change_trust(&self, document: &NamedDocument, trust: String) -> Result<(), InfraError> {
-        let call = self.iam.update_assume_role_policy().role_name(&document.name);
-        let changed = call.policy_document(trust).send().await;
-        changed
-            .map(drop)
-            .map_err(|e| failed("change a role's trust", "iam:UpdateAssumeRolePolicy", &e))
-    }
-
-    async fn put_role_policy(&self, document: &NamedDocument, text: String) -> Result<(), InfraError> {
-        let call = self.iam.put_role_policy().role_name(&document.name);
-        let put = call.policy_name(INLINE).policy_document(text).send().await;
-        put.map(drop)
-            .map_err(|e| failed("put a policy into a role", "iam:PutRolePolicy", &e))
-    }
-
     async fn look_at_provider(&self) -> Result<Standing, InfraError> {
         let call = self.iam.get_open_id_connect_provider();
         let found = call.open_id_connect_provider_arn(self.place.github_arn()).send().await;
@@ -277,31 +251,6 @@ impl Bootstrap {
             Some(_) => Standing::Differs,
         })
     }
-
-    /// The provider is the account's and not the environment's: another audience is added, none is taken away.
-    async fn put_provider(&self, standing: Standing) -> Result<(), InfraError> {
-        if standing == Standing::Missing {
-            let call = self
-                .iam
-                .create_open_id_connect_provider()
-                .url(format!("https://{GITHUB}"));
-            let made = call.client_id_list(AUDIENCE).send().await;
-            made.map(drop)
-                .map_err(|e| failed("make the identity provider", "iam:CreateOpenIDConnectProvider", &e))
-        } else {
-            let call = self.iam.add_client_id_to_open_id_connect_provider().client_id(AUDIENCE);
-            let added = call.open_id_connect_provider_arn(self.place.github_arn()).send().await;
-            let action = "iam:AddClientIDToOpenIDConnectProvider";
-            added
-                .map(drop)
-                .map_err(|e| failed("add an audience to the identity provider", action, &e))
-        }
-    }
-}
-
-/// IAM's descriptions take a few characters less than people's sentences have.
-fn about(document: &NamedDocument) -> String {
-    format!("Made by nuages infra bootstrap: {}", document.purpose.replace('\'', ""))
 }
 
 type Refusal<E> = SdkError<E, HttpResponse>;

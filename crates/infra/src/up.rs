@@ -245,19 +245,15 @@ impl Stack {
     /// ECS, load balancing, RDS and auto scaling work as roles that a fresh account does not have; a stack that needs
     /// one before it exists fails.
     async fn make_service_linked_roles(&self, progress: &Progress) -> Result<(), InfraError> {
-        const SERVICES: [&str; 4] = [
-            "ecs.amazonaws.com",
-            "elasticloadbalancing.amazonaws.com",
-            "rds.amazonaws.com",
-            "ecs.application-autoscaling.amazonaws.com",
-        ];
         let iam = aws_sdk_iam::Client::new(self.aws.sdk());
-        for service in SERVICES {
+        for (service, _) in crate::bootstrap::LINKED {
             if let Err(error) = iam.create_service_linked_role().aws_service_name(service).send().await {
                 let source = describe("iam:CreateServiceLinkedRole", &error);
                 match source.kind {
                     // `InvalidInput` is how IAM says that it is there already.
                     nuages_aws::Kind::Invalid | nuages_aws::Kind::Conflict => {}
+                    // Who deploys writes nothing in IAM; the person who made CloudFormation's role made these as well.
+                    nuages_aws::Kind::AccessDenied if self.service_role.is_some() => {}
                     // The service may make it itself, as CloudFormation's role may.
                     nuages_aws::Kind::AccessDenied => progress.warning(format!(
                         "may not make the service-linked role of {service}; if this account has never used it, the \

@@ -35,9 +35,9 @@ pub(crate) async fn apply(
     let open = items.iter().filter(|item| item.standing != Standing::Same).count();
     if open > 0 {
         if !yes {
-            items
-                .iter()
-                .for_each(|item| show(app, item, ["missing", "differs", "as it should be"]));
+            for item in &items {
+                show(app, item, ["missing", "differs", "as it should be"]);
+            }
         }
         let identity = session.aws.identity();
         let question = format!(
@@ -50,9 +50,9 @@ pub(crate) async fn apply(
         }
         nuages_pipeline::bootstrap_apply(bootstrap, &items, &app.ui).await?;
     }
-    items
-        .iter()
-        .for_each(|item| show(app, item, ["made", "changed", "left"]));
+    for item in &items {
+        show(app, item, ["made", "changed", "left"]);
+    }
     let text = format!("deploy as {}", bootstrap.deployer());
     app.ui.events.message(MessageLevel::Info, text, None);
     Ok(Ending::Done)

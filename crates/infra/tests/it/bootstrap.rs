@@ -4,7 +4,7 @@ use nuages_aws::AwsContext;
 use nuages_infra::policies::{GithubEnvironment, Place};
 use nuages_infra::{Bootstrap, InfraError, Standing, bootstrapped};
 use nuages_testkit::emulators::{self, unique_account, unique_name};
-use nuages_testkit::http::{FakeServer, xml};
+use nuages_testkit::http::{FakeServer, operation, xml};
 
 fn place(app: &str, account: &str) -> Place {
     Place {
@@ -108,6 +108,61 @@ async fn is_made_once_and_changed_where_it_differs_on_ministack() {
     let account = unique_account();
     let aws = nuages_testkit::aws::ministack(&emulator.url, &account);
     story(&aws, &account).await;
+}
+
+/// In an account that has some of them.
+#[tokio::test]
+async fn a_real_account_gets_the_roles_that_services_work_as() {
+    let server = FakeServer::start(|request| {
+        let body = String::from_utf8_lossy(request.body()).into_owned();
+        let answer = match operation(&request).as_deref() {
+            Some("GetRole") if body.contains("AWSServiceRoleForRDS") => xml(
+                200,
+                "<GetRoleResponse><GetRoleResult><Role><Path>/</Path><RoleName>AWSServiceRoleForRDS</RoleName>\
+                 <RoleId>AROA1</RoleId><Arn>arn:aws:iam::123456789012:role/AWSServiceRoleForRDS</Arn>\
+                 <CreateDate>2026-01-01T00:00:00Z</CreateDate></Role></GetRoleResult></GetRoleResponse>",
+            ),
+            Some("CreateServiceLinkedRole") => xml(
+                200,
+                "<CreateServiceLinkedRoleResponse><CreateServiceLinkedRoleResult/></CreateServiceLinkedRoleResponse>",
+            ),
+            _ => xml(
+                404,
+                "<ErrorResponse><Error><Code>NoSuchEntity</Code><Message>none</Message></Error></ErrorResponse>",
+            ),
+        };
+        std::future::ready(answer)
+    })
+    .await;
+    let aws = nuages_testkit::aws::as_if_real(&server.url());
+    let bootstrap = Bootstrap::new(&aws, place("blog", "123456789012"), None);
+    let items = bootstrap.look().await.unwrap();
+    let linked: Vec<_> = items
+        .iter()
+        .filter(|item| item.what.starts_with("service-linked"))
+        .collect();
+    for item in &linked {
+        bootstrap.put(item).await.unwrap();
+    }
+    let missing: Vec<&str> = linked
+        .iter()
+        .filter(|item| item.standing == Standing::Missing)
+        .map(|item| item.what.as_str())
+        .collect();
+    assert_eq!(
+        missing,
+        [
+            "service-linked role AWSServiceRoleForECS",
+            "service-linked role AWSServiceRoleForElasticLoadBalancing",
+            "service-linked role AWSServiceRoleForApplicationAutoScaling_ECSService",
+        ]
+    );
+    let made = server
+        .requests()
+        .iter()
+        .filter(|r| operation(r).as_deref() == Some("CreateServiceLinkedRole"))
+        .count();
+    assert_eq!(made, 3);
 }
 
 /// A stack's roles would lose their boundary if this passed for "there is none".
