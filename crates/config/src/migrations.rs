@@ -25,14 +25,11 @@ pub struct Migrations {
 /// What is saved before the schema changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Backup {
-    /// What fits the database and the change.
+    /// What the database has by itself: RDS's automated backups.
     Auto,
-    /// A snapshot of the RDS instance.
-    RdsSnapshot,
-    /// A dump by `pg_dump`.
-    PgDump,
-    /// Nothing.
+    /// Nothing is asked for.
     None,
 }
 
@@ -54,13 +51,7 @@ impl Migrations {
         let lock_timeout = section
             .get("lock_timeout")
             .and_then(|field| field.duration(Duration::from_millis(100)..=Duration::from_mins(1)));
-        let choices = [
-            ("auto", Backup::Auto),
-            ("rds-snapshot", Backup::RdsSnapshot),
-            ("pg-dump", Backup::PgDump),
-            ("none", Backup::None),
-        ];
-        let backup = section.get("backup").and_then(|field| field.choice(&choices));
+        let backup = section.get("backup").and_then(|field| backup(&field));
         section.finish();
         Self {
             databases: databases.unwrap_or(default.databases),
@@ -68,6 +59,28 @@ impl Migrations {
             backup: backup.unwrap_or(default.backup),
         }
     }
+}
+
+fn backup(field: &Field<'_>) -> Option<Backup> {
+    let choices = [
+        ("auto", Some(Backup::Auto)),
+        ("rds-snapshot", None),
+        ("pg-dump", None),
+        ("none", Some(Backup::None)),
+    ];
+    let backup = field.choice(&choices)?;
+    if backup.is_none() {
+        field.notes.add(
+            field
+                .problem(
+                    "a backup of its own before migrations is not made yet",
+                    "not in this version",
+                )
+                .help("backup = \"auto\" goes by RDS's automated backups, which [database] backup_retention keeps")
+                .unsupported(),
+        );
+    }
+    backup
 }
 
 fn databases(field: &Field<'_>) -> Option<Vec<String>> {

@@ -3,6 +3,7 @@
 //! Invariant: nothing is pushed and nothing is left behind; what cannot be known before the build is said to be known
 //! later, not guessed.
 
+use nuages_config::Backup;
 use nuages_image::Engine;
 
 use crate::error::PipelineError;
@@ -25,6 +26,8 @@ pub struct Planned {
     pub steps: Vec<String>,
     /// The migrations whose files differ from what the serving release recorded are known only after the build.
     pub known_after: Vec<String>,
+    /// What should be known before it is done.
+    pub notes: Vec<String>,
 }
 
 impl Planned {
@@ -90,6 +93,7 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
         known_after.push("the image's digest: after build".to_owned());
         known_after.push("pending migrations: after push, by a probe in the environment".to_owned());
     }
+    let notes = backups(session).filter(|_| why.is_some()).into_iter().collect();
     let checks = if why.is_some() {
         config.checks.keys().cloned().collect()
     } else {
@@ -102,5 +106,24 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
         checks,
         steps,
         known_after,
+        notes,
+    })
+}
+
+/// What can be gone back to if a migration spoils the data. On an emulator there is nothing to be sorry for.
+fn backups(session: &Session) -> Option<String> {
+    let config = &session.config;
+    let database = config
+        .database
+        .as_ref()
+        .filter(|_| !session.aws.quirks().is_emulator())?;
+    let days = count(usize::try_from(database.backup_retention).unwrap_or(0), "day");
+    Some(match config.migrations.backup {
+        Backup::None => {
+            format!("nothing is saved before migrations; RDS's own backups of {days} are there in any case")
+        }
+        _ => format!(
+            "before migrations nothing is saved but what RDS keeps by itself: backups of {days}, to any point in time"
+        ),
     })
 }

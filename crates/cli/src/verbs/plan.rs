@@ -20,6 +20,7 @@ pub(crate) async fn run(app: &App, env: &EnvName) -> Result<Ending, PipelineErro
         screen::object(&json!({
             "v": 1, "changes": plan.has_changes(), "why": plan.why, "infra": changes, "secrets": plan.secrets,
             "checks": plan.checks, "steps": plan.steps, "known_after": plan.known_after,
+            "notes": plan.notes,
         }));
         return Ok(ending);
     }
@@ -42,6 +43,7 @@ pub(crate) async fn run(app: &App, env: &EnvName) -> Result<Ending, PipelineErro
     section("Checks", &plan.checks);
     section("Services", &plan.steps);
     section("Known later", &plan.known_after);
+    section("To know", &plan.notes);
     Ok(ending)
 }
 

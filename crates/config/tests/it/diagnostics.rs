@@ -164,6 +164,8 @@ fn database_migrations_and_network() {
             "[network]\negress = \"natt\"\n",
             "[migrations]\ndatabases = [\"default\", \"default\"]\nlock_timeout = \"2 s\"\nbackup = \"snapshot\"\n",
             "[migrations]\ndatabases = []\nlock_timeout = \"10m\"\n",
+            "[migrations]\nbackup = \"rds-snapshot\"\n",
+            "[migrations]\nbackup = \"pg-dump\"\n",
         ],
     );
 }

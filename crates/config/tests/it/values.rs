@@ -48,7 +48,7 @@ egress = "nat"
 [migrations]
 databases = ["default", "events"]
 lock_timeout = "500ms"
-backup = "rds-snapshot"
+backup = "none"
 
 [env]
 DJANGO_SETTINGS_MODULE = "blog.settings.production"
@@ -153,7 +153,7 @@ fn every_key_is_read() {
     assert_eq!(config.migrations.databases, ["default", "events"]);
     assert_eq!(
         (config.migrations.lock_timeout, config.migrations.backup),
-        (Duration::from_millis(500), Backup::RdsSnapshot)
+        (Duration::from_millis(500), Backup::None)
     );
     assert_eq!(config.variables["DJANGO_SETTINGS_MODULE"], "blog.settings.production");
     assert_eq!(
