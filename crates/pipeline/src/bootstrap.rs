@@ -3,7 +3,7 @@
 //! Invariant: nothing is made before the person has seen what.
 
 use nuages_infra::policies::GithubEnvironment;
-use nuages_infra::{Bootstrap, Item, Standing};
+use nuages_infra::{Bootstrap, Item};
 
 use crate::error::PipelineError;
 use crate::session::Session;
@@ -36,20 +36,8 @@ fn github(session: &Session, repository: &str) -> Result<GithubEnvironment, Pipe
 }
 
 /// How each thing stands in the account. Changes nothing.
-pub async fn bootstrap_look(bootstrap: &Bootstrap, ui: &Ui) -> Result<Vec<Item>, PipelineError> {
-    let task = ui.events.task("look", "Look at what is there");
-    match bootstrap.look().await {
-        Ok(items) => {
-            let open = items.iter().filter(|item| item.standing != Standing::Same).count();
-            task.done(format!("{} of {} to make or to change", open, items.len()));
-            Ok(items)
-        }
-        Err(error) => {
-            let error = PipelineError::from(error);
-            task.failed_with(error.report());
-            Err(error)
-        }
-    }
+pub async fn bootstrap_look(bootstrap: &Bootstrap) -> Result<Vec<Item>, PipelineError> {
+    bootstrap.look().await.map_err(PipelineError::Bootstrap)
 }
 
 /// Makes what is missing and changes what differs. What was made before a failure stays; repeating it goes on.
@@ -57,7 +45,7 @@ pub async fn bootstrap_apply(bootstrap: &Bootstrap, items: &[Item], ui: &Ui) -> 
     let task = ui.events.task("bootstrap", "Roles and policies");
     for item in items {
         if let Err(error) = bootstrap.put(item).await {
-            let error = PipelineError::from(error);
+            let error = PipelineError::Bootstrap(error);
             task.failed_with(error.report());
             return Err(error);
         }

@@ -84,6 +84,9 @@ pub enum PipelineError {
     /// The environment's stack failed.
     #[error("failed to bring up the environment's stack")]
     Infra(#[source] InfraError),
+    /// The account's roles and policies could not be read or written.
+    #[error("failed to prepare the account")]
+    Bootstrap(#[source] InfraError),
     /// Secrets failed.
     #[error("failed to {0}")]
     Secrets(#[from] SecretsError),
@@ -312,6 +315,7 @@ impl PipelineError {
             Self::Emulator(_)
             | Self::Aws(_)
             | Self::Infra(_)
+            | Self::Bootstrap(_)
             | Self::Secrets(_)
             | Self::Image(_)
             | Self::Registry(_)
@@ -333,7 +337,7 @@ impl PipelineError {
             Self::Arguments { hint, .. } | Self::Refused { hint, .. } => hint.clone(),
             Self::Emulator(error) => error.hint(),
             Self::Aws(error) => error.hint(),
-            Self::Infra(error) => error.hint(),
+            Self::Infra(error) | Self::Bootstrap(error) => error.hint(),
             Self::Secrets(error) => error.hint(),
             Self::Image(error) => error.hint().or_else(|| match error {
                 ImageError::Build { dockerfile, .. } => Some(format!(

@@ -31,44 +31,45 @@ pub(crate) async fn apply(
     bootstrap: &Bootstrap,
     yes: bool,
 ) -> Result<Ending, PipelineError> {
-    let items = nuages_pipeline::bootstrap_look(bootstrap, &app.ui).await?;
+    let items = nuages_pipeline::bootstrap_look(bootstrap).await?;
     let open = items.iter().filter(|item| item.standing != Standing::Same).count();
     if open > 0 {
         if !yes {
             for item in &items {
-                show(app, item, ["missing", "differs", "as it should be"]);
+                let word = word(item, ["missing", "differs", "as it should be"]);
+                screen::complain(&format!("{word}: {}", item.what));
             }
         }
         let identity = session.aws.identity();
-        let question = format!(
-            "Make or change {open} of these as {} in account {}?",
-            identity.arn, identity.account
-        );
-        if !ask::confirm(&question, yes)? {
+        let (who, account) = (&identity.arn, &identity.account);
+        if !ask::confirm(
+            &format!("Make or change {open} of these as {who} in account {account}?"),
+            yes,
+        )? {
             app.ui.events.message(MessageLevel::Info, "nothing was done", None);
             return Ok(Ending::Done);
         }
         nuages_pipeline::bootstrap_apply(bootstrap, &items, &app.ui).await?;
     }
     for item in &items {
-        show(app, item, ["made", "changed", "left"]);
+        let word = word(item, ["made", "changed", "left"]);
+        if app.json() {
+            screen::object(&json!({"v": 1, "what": item.what, "state": word}));
+        } else {
+            app.ui.events.data("item", json!(format!("{word}: {}", item.what)));
+        }
     }
     let text = format!("deploy as {}", bootstrap.deployer());
     app.ui.events.message(MessageLevel::Info, text, None);
     Ok(Ending::Done)
 }
 
-/// One thing, with the word for how it stands.
-fn show(app: &App, item: &Item, words: [&str; 3]) {
+/// The word for how something stands.
+fn word(item: &Item, words: [&'static str; 3]) -> &'static str {
     let [missing, differs, same] = words;
-    let word = match item.standing {
+    match item.standing {
         Standing::Missing => missing,
         Standing::Differs => differs,
         Standing::Same => same,
-    };
-    if app.json() {
-        screen::object(&json!({"v": 1, "what": item.what, "state": word}));
-    } else {
-        screen::say(&format!("{word}: {}", item.what));
     }
 }
