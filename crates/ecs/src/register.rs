@@ -63,19 +63,30 @@ impl Cluster {
             family: spec.family.clone(),
             source,
         })?;
-        let content = spec.content();
-        let what = || format!("register the task definition `{}`", spec.family);
         if let Some(live) = self.definition(&spec.family).await?
             && diff(Some(&live), spec).is_empty()
             && let Some(arn) = live.task_definition_arn()
         {
-            let arn = arn.parse().map_err(|e| EcsError::refused(what(), format!("{e}")))?;
+            let arn = arn
+                .parse()
+                .map_err(|e| EcsError::refused(doing(spec), format!("{e}")))?;
             return Ok(Registered {
                 arn,
                 new: false,
-                content,
+                content: spec.content(),
             });
         }
+        self.register_new(spec).await
+    }
+
+    /// A new revision, for whoever has just seen that the newest one says something else. Called twice it makes two.
+    pub async fn register_new(&self, spec: &TaskDefinitionSpec) -> Result<Registered, EcsError> {
+        spec.check().map_err(|source| EcsError::Definition {
+            family: spec.family.clone(),
+            source,
+        })?;
+        let content = spec.content();
+        let what = || doing(spec);
         let mut call = self
             .ecs
             .register_task_definition()
@@ -132,4 +143,8 @@ impl Cluster {
 
 pub(crate) fn tag(key: &str, value: &str) -> ecs::Tag {
     ecs::Tag::builder().key(key).value(value).build()
+}
+
+fn doing(spec: &TaskDefinitionSpec) -> String {
+    format!("register the task definition `{}`", spec.family)
 }

@@ -68,7 +68,8 @@ impl TypedStep for Definition {
     }
 
     async fn apply(&self, _: &StepContext, (): ()) -> Result<DefinitionOutput, ApplyError> {
-        let registered = self.cluster().register(&self.1.spec).await.map_err(ecs_apply)?;
+        // `check` or `observe` has just read the family and found something else.
+        let registered = self.cluster().register_new(&self.1.spec).await.map_err(ecs_apply)?;
         Ok(DefinitionOutput { arn: registered.arn })
     }
 
