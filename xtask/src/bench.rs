@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME`: measures, beside a peer in the same run.
+//! `cargo xtask bench NAME`: measures, beside peers in the same run.
 //!
 //! Invariant: figures never decide the exit code.
 
@@ -17,6 +17,15 @@ pub(crate) fn run(name: Option<&str>) -> Outcome {
     command.env("NUAGES_BINARY", tools::binary("nuages")?);
     command.env("NUAGES_BENCH_OUT", tools::target()?.join("bench"));
     command.env("NUAGES_WORKSPACE", tools::root());
+    if name.is_some() {
+        match tools::python("bench", &["fixtures/bench/requirements.txt"]) {
+            Ok(bin) => {
+                command.env("NUAGES_BENCH_PEERS", bin);
+            }
+            // Ours can be measured without them; their columns stay empty.
+            Err(error) => tools::say(&format!("without the AWS CLI and ecs-deploy: {error}")),
+        }
+    }
     let status = command.status()?;
     if status.success() {
         Ok(())

@@ -3,6 +3,9 @@
 //! Invariant: every figure is a median of runs made here and now; where there is no peer the field is empty, not guessed.
 
 mod deploy;
+mod sample;
+mod tap;
+mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -67,14 +70,14 @@ impl fmt::Display for Table {
         let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
         writeln!(
             f,
-            "{:<44} {:>9} {:>9} {:>7}  {:<10} {:<4} peer",
+            "{:<66} {:>9} {:>9} {:>7}  {:<10} {:<4} peer",
             "case", "ours", "peer", "ratio", "goal", "met"
         )?;
         for case in &self.cases {
             let met = case.ok.map_or("-", |ok| if ok { "yes" } else { "no" });
             writeln!(
                 f,
-                "{:<44} {:>9} {:>9} {:>7}  {:<10} {met:<4} {}",
+                "{:<66} {:>9} {:>9} {:>7}  {:<10} {met:<4} {}",
                 format!("{} [{}]", case.case, case.unit),
                 number(case.ours),
                 number(case.peer),
@@ -114,20 +117,30 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 /// How long a command takes, in milliseconds: the median of so many runs. None where it is not there or fails.
 fn time(runs: usize, command: impl Fn() -> Command) -> Option<f64> {
+    timed(runs, || succeeds(command()))
+}
+
+/// How long work takes, in milliseconds: the median of so many runs. None where it fails.
+fn timed(runs: usize, work: impl Fn() -> bool) -> Option<f64> {
     let mut taken = Vec::with_capacity(runs);
     for _ in 0..runs {
         let began = Instant::now();
-        let status = command()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if !status.is_ok_and(|status| status.success()) {
+        if !work() {
             return None;
         }
         taken.push(began.elapsed().as_secs_f64() * 1e3);
     }
     median(taken)
+}
+
+/// Runs a command in silence.
+fn succeeds(mut command: Command) -> bool {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]
