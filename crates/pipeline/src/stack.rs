@@ -179,3 +179,6 @@ pub(crate) fn public_url(session: &Session, outputs: &StackOutputs) -> Result<Op
         PipelineError::machine("put together the environment's URL", e)
     })?))
 }
+
+#[cfg(test)]
+mod tests;
