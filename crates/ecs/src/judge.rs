@@ -32,6 +32,10 @@ pub(crate) enum Ruling {
 /// Where `COMPLETED` was said of tasks that were not there, they must have stayed this long to be believed.
 const STEADY: Duration = Duration::from_secs(3);
 
+/// ECS's reads are eventually consistent: one from before the deployment shows another, or no service. So long must it
+/// go on before it is believed.
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(5);
+
 /// What is remembered of one deployment.
 #[derive(Debug)]
 pub(crate) struct Judge {
@@ -40,6 +44,7 @@ pub(crate) struct Judge {
     seen: Option<DeploymentState>,
     hasty: bool,
     steady_since: Option<Instant>,
+    absent_since: Option<Instant>,
 }
 
 impl Judge {
@@ -50,6 +55,7 @@ impl Judge {
             seen: None,
             hasty: false,
             steady_since: None,
+            absent_since: None,
         }
     }
 
@@ -60,6 +66,9 @@ impl Judge {
 
     pub(crate) fn rule(&mut self, state: &ServiceState, now: Instant) -> Ruling {
         let over = |cause, why: String| Ruling::Over { cause, why };
+        if self.may_be_old(state, now) {
+            return Ruling::Waiting { look_at_tasks: false };
+        }
         if !state.exists() {
             return over(
                 Cause::ServiceGone,
@@ -120,6 +129,24 @@ impl Judge {
             }
         }
         Ruling::Completed
+    }
+}
+
+impl Judge {
+    /// Whether an answer without our deployment may be one from before it was made.
+    fn may_be_old(&mut self, state: &ServiceState, now: Instant) -> bool {
+        if state.exists() && state.deployment(&self.id).is_some() {
+            self.absent_since = None;
+            return false;
+        }
+        let created = |deployment: &DeploymentState| deployment.created_ms;
+        let ours = self.seen.as_ref().and_then(created);
+        let theirs = state.primary().and_then(created);
+        if ours.zip(theirs).is_some_and(|(ours, theirs)| theirs > ours) {
+            return false;
+        }
+        let since = *self.absent_since.get_or_insert(now);
+        now.duration_since(since) < CATCH_UP
     }
 }
 

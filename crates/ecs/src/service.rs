@@ -4,15 +4,18 @@
 //! for nothing; and whatever is changed answers what was there before.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types as ecs;
 use nuages_aws::error::Kind;
 use nuages_aws::poll::{Pace, Verdict, Wait, WaitError, wait_for};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Patience, TICK, told};
 use crate::error::EcsError;
+use crate::judge::CATCH_UP;
 use crate::register::tag;
 use crate::state::{Breaker, LoadBalancerTarget, ServiceSettings, ServiceState, ServiceStatus};
 
@@ -335,7 +338,7 @@ impl Cluster {
             self.delete(service, patience).await?;
             return Ok(Restored::Deleted);
         };
-        let state = self.observe(service).await?;
+        let state = self.observe_after(service, previous, patience).await?;
         if !state.exists() {
             return Err(EcsError::refused(
                 format!("restore the service `{service}`"),
@@ -351,6 +354,25 @@ impl Cluster {
                 deployment_id: change.deployment_id,
             },
         })
+    }
+
+    /// Reads a service that was changed since `previous`. An answer may be from before the change, and would say that
+    /// there is nothing to put back: it is believed only when it stays.
+    async fn observe_after(
+        &self,
+        service: &str,
+        previous: &PreviousService,
+        patience: Patience<'_>,
+    ) -> Result<ServiceState, EcsError> {
+        let until = Instant::now() + CATCH_UP;
+        loop {
+            let state = self.observe(service).await?;
+            let same = state.exists() && state.primary().map(|d| &d.id) == previous.deployment_id.as_ref();
+            if !same || Instant::now() >= until || patience.cancel.is_cancelled() {
+                return Ok(state);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Sets how many tasks a service has; the settings apart from that stay. Answers the deployment to follow.

@@ -42,6 +42,7 @@ struct World {
     refused_template: Option<String>,
     images: BTreeSet<String>,
     protected_database: bool,
+    service_left: bool,
     snapshots: Vec<String>,
     counter: usize,
 }
@@ -149,6 +150,11 @@ impl FakeCloudFormation {
     /// Makes RDS refuse the deletion of the stack's database until its protection is lifted.
     pub fn protect_database(&self) {
         self.world().protected_database = true;
+    }
+
+    /// Leaves a service in the stack's cluster: ECS refuses to delete it, and the stack with it.
+    pub fn leave_service(&self) {
+        self.world().service_left = true;
     }
 
     /// Somebody else plans the same new stack at the same time.

@@ -425,3 +425,39 @@ async fn events_are_told_once() {
         world.waiting.lines()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_read_from_before_the_update_is_no_end() {
+    let world = world();
+    world.deploy("blog").await;
+    let registered = world.cluster.register(&definition("blog2")).await.unwrap();
+    let spec = service("web", registered.arn.as_str(), Some(&world.target_group));
+    let change = world.cluster.apply(&spec, "t", world.waiting.patience()).await.unwrap();
+    for _ in 0..3 {
+        world.fake.fault("DescribeServices", Fault::Stale);
+    }
+    let outcome = world
+        .cluster
+        .follow(&[watched(&change)], world.waiting.patience())
+        .await;
+    let RolloutOutcome::Healthy { services } = outcome.unwrap() else {
+        panic!("an older answer is not the end of the rollout")
+    };
+    assert_eq!(services[0].settings.task_definition, registered.arn.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_from_before_the_creation_is_no_end() {
+    let world = world();
+    let registered = world.cluster.register(&definition("blog")).await.unwrap();
+    let spec = service("web", registered.arn.as_str(), Some(&world.target_group));
+    let change = world.cluster.apply(&spec, "t", world.waiting.patience()).await.unwrap();
+    for _ in 0..3 {
+        world.fake.fault("DescribeServices", Fault::Stale);
+    }
+    let outcome = world
+        .cluster
+        .follow(&[watched(&change)], world.waiting.patience())
+        .await;
+    assert!(matches!(outcome.unwrap(), RolloutOutcome::Healthy { .. }));
+}

@@ -124,6 +124,20 @@ async fn restore_sets_back_or_adopts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_from_before_the_change_restores_nothing_by_mistake() {
+    let world = world();
+    let (first, _) = world.deploy("blog").await;
+    let (second, _) = world.deploy("blog2").await;
+    world.fake.fault("DescribeServices", Fault::Stale);
+    world.fake.fault("DescribeServices", Fault::Stale);
+    let previous = second.previous.as_ref();
+    let restored = world.cluster.restore("web", previous, world.waiting.patience()).await;
+    assert!(matches!(restored.unwrap(), Restored::Updated { .. }));
+    let state = world.cluster.observe("web").await.unwrap();
+    assert_eq!(state.settings.task_definition, first.task_definition);
+}
+
+#[tokio::test(start_paused = true)]
 async fn ecs_own_rollback_is_adopted() {
     let world = world();
     world.deploy("blog").await;

@@ -77,6 +77,27 @@ async fn a_deletion_that_goes_on_failing_is_explained() {
 }
 
 #[tokio::test]
+async fn a_service_that_was_left_in_the_cluster_is_told() {
+    let (fake, stack) = made(&StackSpec {
+        database: None,
+        ..blog()
+    })
+    .await;
+    fake.leave_service();
+    let failed = stack
+        .down(&Progress::none(), &CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(
+        failed
+            .to_string()
+            .contains("Cluster (AWS::ECS::Cluster) DELETE_FAILED: The Cluster cannot be deleted while Services are active"),
+        "{failed}"
+    );
+    assert_eq!(fake.statuses("nuages-blog-staging"), ["DELETE_FAILED"]);
+}
+
+#[tokio::test]
 async fn a_half_deleted_stack_is_deleted_to_the_end() {
     let (fake, stack) = made(&StackSpec {
         database: None,

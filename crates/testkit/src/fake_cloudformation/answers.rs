@@ -20,6 +20,12 @@ type Answer = Result<String, Refusal>;
 /// Changes per page of a change set, so that whoever reads one page only misses some.
 const PAGE: usize = 7;
 
+/// As CloudFormation tells ECS's refusal.
+const SERVICE_LEFT: &str = "Resource handler returned message: \"The Cluster cannot be deleted while Services are \
+                            active. (Service: AmazonECS; Status Code: 400; Error Code: \
+                            ClusterContainsServicesException; Request ID: 1; Proxy: null)\" (RequestToken: 1, \
+                            HandlerErrorCode: GeneralServiceException)";
+
 impl World {
     pub(super) fn answer(&mut self, request: &Received) -> Response<Bytes> {
         let Some(operation) = operation(request) else {
@@ -355,9 +361,24 @@ impl World {
 
     fn delete_stack(&mut self, form: &Form) -> Answer {
         let fails = self.failing_deletions > 0;
-        let blocked = self.protected_database.then_some("Cannot delete protected DB Instance");
-        let blocked =
-            blocked.or((!self.images.is_empty()).then_some("The repository cannot be deleted: it holds images"));
+        let blocked = if self.protected_database {
+            Some((
+                "Database",
+                "AWS::RDS::DBInstance",
+                "Cannot delete protected DB Instance",
+            ))
+        } else if !self.images.is_empty() {
+            let why = "The repository cannot be deleted: it holds images";
+            Some(("Repository", "AWS::ECR::Repository", why))
+        } else if self.service_left {
+            Some(("Cluster", "AWS::ECS::Cluster", SERVICE_LEFT))
+        } else {
+            fails.then_some((
+                "Vpc",
+                "AWS::EC2::VPC",
+                "The vpc has dependencies and cannot be deleted.",
+            ))
+        };
         let token = form.get("ClientRequestToken").to_owned();
         let stack = self.require(form)?;
         if stack.status == "REVIEW_IN_PROGRESS" {
@@ -380,16 +401,12 @@ impl World {
                 ..Event::default()
             });
         }
-        let end = if fails || blocked.is_some() {
+        let end = if let Some((logical_id, kind, reason)) = blocked {
             stack.coming.push(Event {
-                logical_id: "Vpc".to_owned(),
-                kind: "AWS::EC2::VPC".to_owned(),
+                logical_id: logical_id.to_owned(),
+                kind: kind.to_owned(),
                 status: "DELETE_FAILED".to_owned(),
-                reason: Some(
-                    blocked
-                        .unwrap_or("The vpc has dependencies and cannot be deleted.")
-                        .to_owned(),
-                ),
+                reason: Some(reason.to_owned()),
                 token: token.clone(),
                 ..Event::default()
             });

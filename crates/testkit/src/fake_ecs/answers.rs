@@ -100,7 +100,17 @@ impl World {
         if !json_protocol {
             return self.balancer(operation, &input);
         }
-        let answer = match self.carry_out(operation, &input) {
+        let stale = matches!(fault, Some(Fault::Stale));
+        if stale {
+            std::mem::swap(&mut self.services, &mut self.services_before);
+        } else if matches!(operation, "CreateService" | "UpdateService" | "DeleteService") {
+            self.services_before = self.services.clone();
+        }
+        let carried_out = self.carry_out(operation, &input);
+        if stale {
+            std::mem::swap(&mut self.services, &mut self.services_before);
+        }
+        let answer = match carried_out {
             Ok(body) => answer_json(200, &body),
             Err(refused) => refused.json(),
         };

@@ -91,6 +91,8 @@ pub enum Fault {
     Failures(String, String),
     /// A describe answers that it does not know what is asked for.
     Missing,
+    /// `DescribeServices` answers as it was before the last write: reads are eventually consistent.
+    Stale,
     /// Nothing: the one after it meets the call after this one.
     Nothing,
 }

@@ -17,6 +17,8 @@ pub(super) struct World {
     pub(super) cluster_status: Option<String>,
     pub(super) definitions: Vec<Definition>,
     pub(super) services: BTreeMap<String, Service>,
+    /// The services before the last call that changed any.
+    pub(super) services_before: BTreeMap<String, Service>,
     pub(super) tasks: Vec<Task>,
     pub(super) tokens: BTreeMap<String, (Value, String)>,
     pub(super) target_groups: BTreeMap<String, (String, bool)>,
@@ -134,6 +136,7 @@ impl World {
             cluster_status: Some("ACTIVE".into()),
             definitions: Vec::new(),
             services: BTreeMap::new(),
+            services_before: BTreeMap::new(),
             tasks: Vec::new(),
             tokens: BTreeMap::new(),
             target_groups: BTreeMap::new(),
