@@ -156,7 +156,7 @@ impl Scene {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -164,7 +164,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn proptest(cases: u32) -> TestRunner {
+pub(crate) fn proptest(cases: u32) -> TestRunner {
     let config = Config {
         cases,
         failure_persistence: None,

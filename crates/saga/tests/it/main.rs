@@ -7,5 +7,6 @@ mod crash;
 mod forward;
 mod journal;
 mod lease;
+mod rivals;
 mod sim;
 mod undo;
