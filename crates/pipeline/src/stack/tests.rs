@@ -127,13 +127,13 @@ async fn a_domain_that_no_zone_or_several_could_hold_is_bad_input() {
 }
 
 /// The texts and hints of what is told.
-async fn told(session: &Session, made: Option<&Bootstrapped>) -> Vec<(String, Option<String>)> {
+fn told(session: &Session, made: Option<&Bootstrapped>) -> Vec<(String, Option<String>)> {
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let hears = Arc::clone(&heard);
+    let listener = Arc::clone(&heard);
     let ui = Ui {
         events: Events::to(move |event| {
             if let EventKind::Message { text, hint, .. } = event.kind {
-                hears.lock().unwrap().push((text, hint));
+                listener.lock().unwrap().push((text, hint));
             }
         }),
         ..Ui::silent()
@@ -151,7 +151,7 @@ async fn the_role_and_the_boundary_that_were_made_are_used() {
     assert_eq!(made.as_ref().unwrap().service_role.as_str(), ROLE);
     let spec = spec(&session, &Resolved::default(), None, made.as_ref(), None);
     assert_eq!(spec.permissions_boundary.as_ref().map(Arn::as_str), Some(BOUNDARY));
-    assert_eq!(told(&session, made.as_ref()).await, []);
+    assert_eq!(told(&session, made.as_ref()), []);
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn without_them_it_is_said_with_whose_rights_the_stack_changes() {
     let (session, _dir) = session(TOML, &fake.url()).await;
     let made = bootstrapped(&session).await.unwrap();
     assert_eq!(made, None);
-    let told = told(&session, None).await;
+    let told = told(&session, None);
     let [(text, Some(hint))] = &told[..] else {
         panic!("{told:?}")
     };
