@@ -24,7 +24,7 @@ pub(super) fn policy(place: &Place) -> Document {
                 "cloudformation:DescribeStacks",
                 "cloudformation:ExecuteChangeSet",
                 "cloudformation:ListChangeSets",
-                "cloudformation:ListStackResources",
+                "cloudformation:TagResource",
             ],
             [place.stack()],
         ),
@@ -52,55 +52,36 @@ pub(super) fn policy(place: &Place) -> Document {
                 "ecr:BatchCheckLayerAvailability",
                 "ecr:BatchGetImage",
                 "ecr:CompleteLayerUpload",
-                "ecr:DescribeImageScanFindings",
-                "ecr:DescribeImages",
-                "ecr:DescribeRepositories",
-                "ecr:GetDownloadUrlForLayer",
                 "ecr:InitiateLayerUpload",
-                "ecr:ListImages",
                 "ecr:PutImage",
                 "ecr:UploadLayerPart",
             ],
             [place.arn("ecr", &format!("repository/{name}"))],
         ),
-        // These know no resources.
-        Statement::allow(
-            "TaskDefinitions",
-            &[
-                "ecs:DeregisterTaskDefinition",
-                "ecs:DescribeTaskDefinition",
-                "ecs:ListTaskDefinitions",
-            ],
-            ["*"],
-        ),
+        // It knows no resources.
+        Statement::allow("TaskDefinitions", &["ecs:DescribeTaskDefinition"], ["*"]),
         Statement::allow("Register", &["ecs:RegisterTaskDefinition"], [definition.clone()]),
-        Statement::allow(
-            "Clusters",
-            &["ecs:DescribeClusters", "ecs:ListTasks", "ecs:ListServices"],
-            ["*"],
-        )
-        .when("ArnEqualsIfExists", "ecs:cluster", [cluster.clone()]),
+        Statement::allow("Clusters", &["ecs:DescribeClusters", "ecs:ListTasks"], ["*"]).when(
+            "ArnEqualsIfExists",
+            "ecs:cluster",
+            [cluster.clone()],
+        ),
         Statement::allow(
             "Services",
             &[
                 "ecs:CreateService",
                 "ecs:DeleteService",
                 "ecs:DescribeServices",
-                "ecs:ListServiceDeployments",
                 "ecs:UpdateService",
             ],
             [service.clone()],
         ),
         Statement::allow(
             "Rollouts",
-            &[
-                "ecs:DescribeServiceDeployments",
-                "ecs:DescribeServiceRevisions",
-                "ecs:StopServiceDeployment",
-            ],
+            &["ecs:DescribeServiceDeployments"],
             [
+                service.clone(),
                 place.arn("ecs", &format!("service-deployment/{name}/*")),
-                place.arn("ecs", &format!("service-revision/{name}/*")),
             ],
         ),
         Statement::allow("Run", &["ecs:RunTask"], [definition.clone()]).when("ArnEquals", "ecs:cluster", [cluster]),
@@ -132,21 +113,15 @@ pub(super) fn policy(place: &Place) -> Document {
         Statement::allow(
             "Look",
             &[
-                "ec2:DescribeNetworkInterfaces",
                 "ec2:DescribeRouteTables",
                 "ec2:DescribeSecurityGroups",
                 "ec2:DescribeSubnets",
                 "ec2:DescribeVpcEndpoints",
-                "elasticloadbalancing:DescribeListeners",
-                "elasticloadbalancing:DescribeLoadBalancers",
-                "elasticloadbalancing:DescribeRules",
                 "elasticloadbalancing:DescribeTargetGroups",
                 "elasticloadbalancing:DescribeTargetHealth",
                 "logs:DescribeLogGroups",
-                "rds:DescribeDBInstances",
                 "route53:ListHostedZonesByName",
                 "secretsmanager:BatchGetSecretValue",
-                "secretsmanager:ListSecrets",
             ],
             ["*"],
         ),
@@ -164,6 +139,7 @@ pub(super) fn policy(place: &Place) -> Document {
 }
 
 pub(super) fn teardown(place: &Place) -> Document {
+    let name = place.name();
     let database = place.arn(
         "rds",
         &format!("db:{}-*", crate::spec::stack_name(&place.app, &place.env)),
@@ -172,7 +148,7 @@ pub(super) fn teardown(place: &Place) -> Document {
         Statement::allow(
             "EmptyRepository",
             &["ecr:BatchDeleteImage", "ecr:ListImages"],
-            [place.arn("ecr", &format!("repository/{}", place.name()))],
+            [place.arn("ecr", &format!("repository/{name}"))],
         ),
         Statement::allow("LiftProtection", &["rds:ModifyDBInstance"], [database]),
         Statement::allow(
@@ -180,27 +156,13 @@ pub(super) fn teardown(place: &Place) -> Document {
             &["rds:DescribeDBInstances", "rds:DescribeDBSnapshots"],
             ["*"],
         ),
-        Statement::allow(
-            "DeleteStack",
-            &[
-                "cloudformation:DeleteStack",
-                "cloudformation:DescribeStackEvents",
-                "cloudformation:DescribeStacks",
-                "cloudformation:ListStackResources",
-            ],
-            [place.stack()],
+        Statement::allow("Stack", &["cloudformation:ListStackResources"], [place.stack()]),
+        Statement::allow("FindServices", &["ecs:ListServices"], ["*"]).when(
+            "ArnEquals",
+            "ecs:cluster",
+            [place.arn("ecs", &format!("cluster/{name}"))],
         ),
-        Statement::allow(
-            "DeleteServices",
-            &["ecs:DeleteService", "ecs:DescribeServices", "ecs:UpdateService"],
-            [place.arn("ecs", &format!("service/{}/*", place.name()))],
-        ),
-        Statement::allow(
-            "PassToCloudFormation",
-            &["iam:PassRole"],
-            [place.role_arn("cloudformation")],
-        )
-        .when("StringEquals", "iam:PassedToService", ["cloudformation.amazonaws.com"]),
-        Statement::allow("Role", &["iam:GetRole"], [place.role_arn("cloudformation")]),
+        // It knows no resources.
+        Statement::allow("TaskDefinitions", &["ecs:DeregisterTaskDefinition"], ["*"]),
     ])
 }

@@ -110,11 +110,13 @@ impl Place {
         self.global("iam", &format!("oidc-provider/{GITHUB}"))
     }
 
-    /// The ARNs of the secrets that do not stand under `APP/`. To a name AWS adds a hyphen and six characters.
+    /// The ARNs of the secrets that do not stand under `APP/`. To a name AWS adds a hyphen and six characters; of one
+    /// that does not exist, and may be optional, the name is all there is.
     pub(crate) fn other_secrets(&self) -> Vec<String> {
         let own = self.arn("secretsmanager", &format!("secret:{}/", self.app));
         others(&own, &self.secrets, |name| {
-            self.arn("secretsmanager", &format!("secret:{name}-??????"))
+            let arn = self.arn("secretsmanager", &format!("secret:{name}"));
+            vec![format!("{arn}-??????"), arn]
         })
     }
 
@@ -122,7 +124,7 @@ impl Place {
     pub(crate) fn other_parameters(&self) -> Vec<String> {
         let own = self.arn("ssm", &format!("parameter/{}/", self.app));
         others(&own, &self.parameters, |path| {
-            self.arn("ssm", &format!("parameter/{}", path.trim_start_matches('/')))
+            vec![self.arn("ssm", &format!("parameter/{}", path.trim_start_matches('/')))]
         })
     }
 
@@ -135,12 +137,12 @@ impl Place {
 }
 
 /// The ARNs of those that are named and do not begin as our own do.
-fn others(own: &str, named: &[String], arn: impl Fn(&str) -> String) -> Vec<String> {
-    let arns = named.iter().map(|name| {
+fn others(own: &str, named: &[String], arns: impl Fn(&str) -> Vec<String>) -> Vec<String> {
+    let arns = named.iter().flat_map(|name| {
         if name.starts_with("arn:") {
-            name.clone()
+            vec![name.clone()]
         } else {
-            arn(name)
+            arns(name)
         }
     });
     let others: std::collections::BTreeSet<String> = arns.filter(|arn| !arn.starts_with(own)).collect();
@@ -269,5 +271,7 @@ pub fn service_role_arn(place: &Place) -> Result<Arn, nuages_model::ArnError> {
     place.role_arn("cloudformation").parse()
 }
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod tests;

@@ -89,9 +89,9 @@ async fn a_service_that_was_left_in_the_cluster_is_told() {
         .await
         .unwrap_err();
     assert!(
-        failed
-            .to_string()
-            .contains("Cluster (AWS::ECS::Cluster) DELETE_FAILED: The Cluster cannot be deleted while Services are active"),
+        failed.to_string().contains(
+            "Cluster (AWS::ECS::Cluster) DELETE_FAILED: The Cluster cannot be deleted while Services are active"
+        ),
         "{failed}"
     );
     assert_eq!(fake.statuses("nuages-blog-staging"), ["DELETE_FAILED"]);
