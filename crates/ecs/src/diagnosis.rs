@@ -179,7 +179,7 @@ impl fmt::Display for Diagnosis {
         line("target", self.target.as_deref())?;
         line("event", self.event.as_deref())?;
         line("task", self.task.as_deref())?;
-        for text in &self.log_tail {
+        for text in self.log_tail.iter().filter(|text| !text.trim().is_empty()) {
             write!(f, "\n  log       {text}")?;
         }
         Ok(())
@@ -295,7 +295,7 @@ fn find(evidence: &Evidence) -> Clue {
             hint: Some(if log.is_empty() {
                 "the log is empty: run the image locally with the same command and settings".into()
             } else {
-                "the log's last lines say where".to_owned()
+                "the log's last lines say where, and `nuages logs` shows more of it".to_owned()
             }),
         },
         None => from_events(evidence, reason),

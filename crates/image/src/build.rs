@@ -352,9 +352,18 @@ fn build_error(
     ImageError::Build {
         dockerfile: request.dockerfile().display().to_string(),
         step: output.step(),
-        message,
+        message: without_command(&message).to_owned(),
         tail,
         advice,
+    }
+}
+
+/// BuildKit repeats the command of the step that failed, which stands before its message here.
+fn without_command(message: &str) -> &str {
+    let repeats = message.starts_with("executor failed running [") || message.starts_with("process \"");
+    match message.rfind("exit code: ") {
+        Some(at) if repeats => &message[at..],
+        _ => message,
     }
 }
 
@@ -381,6 +390,17 @@ fn session_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_not_told_twice() {
+        for message in [
+            "executor failed running [/bin/sh -c false]: exit code: 1",
+            "process \"/bin/sh -c false\" did not complete successfully: exit code: 1",
+        ] {
+            assert_eq!(without_command(message), "exit code: 1");
+        }
+        assert_eq!(without_command("no exit code: 1"), "no exit code: 1");
+    }
 
     #[test]
     fn a_request_is_told_from_another() {

@@ -76,8 +76,10 @@ fn hint_for(failure: &DriverFailure, probe: bool) -> Option<String> {
              that closes its connection, loses the lock"
         }
         "no-database" => "[migrations] databases names aliases of the settings' DATABASES",
-        "no-manage" => "[migrations] command must name the project's manage.py, relative to the image's WORKDIR",
-        "no-django" => "Django is installed for another interpreter than the one [migrations] command names",
+        "no-manage" => {
+            "the image must hold manage.py in its WORKDIR: COPY it in the Dockerfile, and see that .dockerignore leaves it in"
+        }
+        "no-django" => "install Django for the `python` that is first on the image's PATH",
         "stopped" | "incomplete" => "run it again: what was applied stays applied",
         "exit" => "look for a sys.exit() in the settings, in an AppConfig.ready or in a migration",
         "connect" if failure.sqlstate.is_none() => {
@@ -115,7 +117,7 @@ fn hint_for_state(state: &str) -> Option<&'static str> {
              interrupted; compare the two, then `migrate --fake` that one"
         }
         "42P01" | "42703" => {
-            "the database lacks what the migration starts from: its recorded history is not its true one"
+            "mend the migration and deploy again; if the name is right, the database's recorded history is not its true one"
         }
         "23502" | "23505" | "23503" | "23514" => {
             "rows that exist break the new constraint; clean them in a data migration before it"

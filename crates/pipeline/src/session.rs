@@ -28,8 +28,10 @@ pub struct OpenOptions {
     pub store: Option<PathBuf>,
     /// Whether a CI system runs this.
     pub ci: bool,
-    /// Whether a local emulator that is not there is started.
+    /// Whether a local emulator that does not run is started.
     pub start_emulator: bool,
+    /// Whether one that is not there is made. What goes on from an earlier deployment has no use for an empty one.
+    pub make_emulator: bool,
 }
 
 impl OpenOptions {
@@ -40,6 +42,7 @@ impl OpenOptions {
             store: None,
             ci: false,
             start_emulator: true,
+            make_emulator: true,
         }
     }
 }
@@ -72,7 +75,12 @@ impl Session {
     pub async fn open(project: &Project, options: &OpenOptions, ui: &Ui) -> Result<Self, PipelineError> {
         let config = project.environment(&options.env)?;
         let emulator = match (&config.emulator, std::env::var_os("AWS_ENDPOINT_URL")) {
-            (Some(_), None) if options.start_emulator => Some(start_emulator(&config, ui).await?),
+            (Some(_), None) if options.start_emulator => {
+                if !options.make_emulator {
+                    require_emulator(&config).await?;
+                }
+                Some(start_emulator(&config, ui).await?)
+            }
             (Some(_), None) => find_emulator(&config).await?,
             _ => None,
         };
@@ -173,6 +181,17 @@ async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, Pipel
             task.failed_with(error.report());
             Err(error)
         }
+    }
+}
+
+async fn require_emulator(config: &Config) -> Result<(), PipelineError> {
+    let engine = nuages_emulator::Engine::connect().await?;
+    match LocalEmulator::status(&engine, &local_settings(config)?).await? {
+        LocalStatus::Running { .. } | LocalStatus::Stopped => Ok(()),
+        LocalStatus::Absent => Err(PipelineError::refused(
+            "there is no local environment",
+            format!("make one: `nuages deploy --env {}`", config.env.name),
+        )),
     }
 }
 

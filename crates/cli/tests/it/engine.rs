@@ -190,3 +190,13 @@ fn doctor_names_a_missing_project() {
         said.out
     );
 }
+
+#[test]
+fn an_environment_that_is_not_there_is_not_made_for_going_back() {
+    let place = Place::with(TOML);
+    for verb in ["rollback", "resume", "abort"] {
+        let said = place.run(&[verb, "--env", "local"]).ended(4);
+        said.ends_telling("there is no local environment")
+            .ends_telling("hint: make one: `nuages deploy --env local`");
+    }
+}

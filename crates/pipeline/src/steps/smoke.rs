@@ -96,20 +96,27 @@ impl SmokeParams {
         if (200..300).contains(&status) {
             Ok((status, text))
         } else {
-            let first: String = text
-                .lines()
-                .map(str::trim)
-                .find(|l| !l.is_empty())
-                .unwrap_or("")
-                .chars()
-                .take(200)
-                .collect();
+            let first: String = telling(&text).chars().take(200).collect();
             Err(format!(
                 "GET {url} answered {status}{}{first}",
                 if first.is_empty() { "" } else { ": " }
             ))
         }
     }
+}
+
+/// What an answer says in one line: an HTML page's title, or the first line of anything else.
+fn telling(body: &str) -> &str {
+    if body.trim_start().starts_with('<') {
+        let title = body
+            .split_once("<title>")
+            .and_then(|(_, rest)| rest.split_once("</title>"));
+        return title.map_or("", |(title, _)| title.trim());
+    }
+    body.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default()
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
@@ -216,5 +223,23 @@ impl TypedStep for Smoke {
 
     fn deadline(&self) -> Duration {
         LIMIT + REQUEST * 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::telling;
+
+    #[test]
+    fn a_page_is_told_by_its_title() {
+        assert_eq!(
+            telling("\n<!doctype html>\n<title>\n Server Error (500)</title>"),
+            "Server Error (500)"
+        );
+        assert_eq!(telling("<html></html>"), "");
+        assert_eq!(
+            telling("\n {\"status\": \"not ready\"}\nmore"),
+            "{\"status\": \"not ready\"}"
+        );
     }
 }
