@@ -115,6 +115,11 @@ impl Quirks {
         self.emulator.is_none()
     }
 
+    /// Whether a change set counts a template as changed whose outputs alone differ. MiniStack's compares resources.
+    pub const fn change_sets_see_outputs(&self) -> bool {
+        self.emulator.is_none()
+    }
+
     /// The region used where none is configured: emulators accept any.
     pub fn default_region(&self) -> Option<Region> {
         self.emulator.as_ref().and_then(|_| "us-east-1".parse().ok())

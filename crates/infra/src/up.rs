@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_cloudformation::types::ChangeSetType;
+use aws_sdk_cloudformation::types::{Capability, ChangeSetType};
 use nuages_aws::error::describe;
 use nuages_model::Progress;
 use tokio_util::sync::CancellationToken;
 
-use crate::changes::{ChangeSet, ChangeSetPlan, ResourceChange};
+use crate::changes::{ChangeSet, ChangeSetPlan, ResourceChange, unique};
 use crate::error::InfraError;
 use crate::events::Operation;
 use crate::spec::StackSpec;
@@ -171,7 +171,12 @@ impl Stack {
             .await?;
         let Some(changes) = &change_set.changes else {
             self.discard(&change_set).await?;
-            return Ok((UpKind::Unchanged, state.outputs()?, Vec::new()));
+            // The template differs, if only in what the stack tells: that is a change set in AWS.
+            if self.aws.quirks().change_sets_see_outputs() {
+                return Ok((UpKind::Unchanged, state.outputs()?, Vec::new()));
+            }
+            let outputs = self.update_outputs(&template, progress, cancel).await?;
+            return Ok((UpKind::Updated, outputs, Vec::new()));
         };
         let count = changes.len();
         let (outputs, changes) = self.execute(change_set, allow, count, progress, cancel).await?;
@@ -227,7 +232,53 @@ impl Stack {
             what: &what,
             resources: Some(resources),
         };
-        let ended = self.follow(&operation, progress, cancel).await?;
+        Ok((self.conclude(&operation, progress, cancel).await?, plan.changes))
+    }
+
+    /// Updates the stack without a change set, where that shows resources alone.
+    async fn update_outputs(
+        &self,
+        template: &Template,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<StackOutputs, InfraError> {
+        let stack_arn = self
+            .describe()
+            .await?
+            .map_or_else(|| self.name.clone(), |state| state.arn.to_string());
+        let after = self.newest_event(&stack_arn).await?;
+        let token = format!("nuages-{}", unique());
+        self.cloudformation
+            .update_stack()
+            .stack_name(&self.name)
+            .template_body(template.body())
+            .capabilities(Capability::CapabilityNamedIam)
+            .client_request_token(&token)
+            .send()
+            .await
+            .map_err(|e| InfraError::Call {
+                what: "update the stack",
+                source: describe("cloudformation:UpdateStack", &e),
+            })?;
+        let what = format!("the stack {}", self.name);
+        let operation = Operation {
+            stack_arn: &stack_arn,
+            token: &token,
+            after,
+            what: &what,
+            resources: None,
+        };
+        self.conclude(&operation, progress, cancel).await
+    }
+
+    /// Waits for an operation to end well, and reads what the stack tells then.
+    async fn conclude(
+        &self,
+        operation: &Operation<'_>,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<StackOutputs, InfraError> {
+        let ended = self.follow(operation, progress, cancel).await?;
         if !ended.succeeded() {
             let status = ended.status.to_string();
             return Err(InfraError::Failed {
@@ -239,7 +290,7 @@ impl Stack {
         let state = self.describe().await?.ok_or_else(|| InfraError::Missing {
             stack: self.name.clone(),
         })?;
-        Ok((state.outputs()?, plan.changes))
+        state.outputs()
     }
 
     /// ECS, load balancing, RDS and auto scaling work as roles that a fresh account does not have; a stack that needs

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use nuages_infra::{Emulation, Stack, StackSpec, UpKind};
+use nuages_aws::AwsContext;
+use nuages_infra::{Emulation, Stack, StackSpec, Template, UpKind};
 use nuages_model::{Progress, World};
 use nuages_testkit::emulators::{self, unique_name};
 use tokio_util::sync::CancellationToken;
@@ -75,6 +76,17 @@ async fn up_again_changed_and_down() {
     assert_eq!((updated.kind, updated.database_moved), (UpKind::Updated, false));
     assert_eq!(updated.outputs.world, spec.world);
 
+    tell_less(&aws, stack.name(), &Template::render(&changed).unwrap()).await;
+    let state = stack.describe().await.unwrap().unwrap();
+    assert!(state.outputs().is_err(), "an older nuages told less");
+    let updated = stack.up(&changed, &allow, &none, &never).await.unwrap();
+    assert_eq!(
+        updated.kind,
+        UpKind::Updated,
+        "what the stack tells is brought up to date"
+    );
+    assert_eq!(updated.outputs.world, spec.world);
+
     assert_eq!(stack.drift(&none, &never).await.unwrap(), []);
     secrets
         .update_secret()
@@ -104,4 +116,34 @@ async fn up_again_changed_and_down() {
         .send()
         .await;
     assert!(left.is_err(), "the secrets are gone with the stack");
+}
+
+/// Makes the stack as an older version of nuages would have: one output fewer, and so another hash.
+async fn tell_less(aws: &AwsContext, name: &str, template: &Template) {
+    let mut body: serde_json::Value = serde_json::from_str(&template.body()).unwrap();
+    let outputs = body["Outputs"].as_object_mut().unwrap();
+    outputs.remove("LoadBalancerSecurityGroup").unwrap();
+    outputs["TemplateHash"]["Value"] = "older".into();
+    let cloudformation = aws_sdk_cloudformation::Client::new(aws.sdk());
+    cloudformation
+        .update_stack()
+        .stack_name(name)
+        .template_body(body.to_string())
+        .capabilities(aws_sdk_cloudformation::types::Capability::CapabilityNamedIam)
+        .send()
+        .await
+        .unwrap();
+    // It is updated beside the call.
+    for _ in 0..100 {
+        let stacks = cloudformation.describe_stacks().stack_name(name).send().await.unwrap();
+        let hash = stacks.stacks()[0]
+            .outputs()
+            .iter()
+            .find(|output| output.output_key() == Some("TemplateHash"));
+        if hash.and_then(|output| output.output_value()) == Some("older") {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("the stack was not updated");
 }
