@@ -113,6 +113,11 @@ pub(crate) enum Verb {
         #[command(flatten)]
         env: Env,
     },
+    /// Who acts on an environment now
+    Lease {
+        #[command(subcommand)]
+        verb: LeaseVerb,
+    },
     /// Lists the releases of an environment
     Releases {
         #[command(flatten)]
@@ -165,6 +170,23 @@ pub(crate) enum Verb {
     },
     /// What is missing on this machine and in this account
     Doctor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LeaseVerb {
+    /// Shows who holds the environment, and until when
+    Show {
+        #[command(flatten)]
+        env: Env,
+    },
+    /// Takes the environment from a holder that cannot give it back
+    Break {
+        #[command(flatten)]
+        env: Env,
+        /// Answers the question
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

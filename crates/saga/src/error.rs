@@ -326,7 +326,10 @@ impl SagaError {
             } => Some("install the version of nuages that wrote it, or a newer one".into()),
             Self::Stale(_) => Some("look at a new plan: nuages plan".into()),
             Self::Unfinished(_) => Some("finish it with `nuages resume`, or undo it with `nuages abort`".into()),
-            Self::Held(lease) => Some(format!("wait for it to end; it expires at {}", lease.expires)),
+            Self::Held(lease) => Some(format!(
+                "wait for it to end; were it gone, the environment would be free at {:.0} (`nuages lease show`)",
+                lease.expires
+            )),
             Self::LeaseLost | Self::Observe { .. } => Some("continue with `nuages resume`".into()),
             Self::Params { source, .. } | Self::Check { source, .. } => source.hint().map(str::to_owned),
             Self::Store(error) => error.hint(),

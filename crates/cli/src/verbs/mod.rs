@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod image;
 pub(crate) mod infra;
 pub(crate) mod init;
+pub(crate) mod lease;
 pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod releases;

@@ -65,8 +65,8 @@ impl Blog {
         self.status()["release"].as_str().expect("a release serves").to_owned()
     }
 
-    /// The front page, as a browser would get it: the load balancer is told by the Host header.
-    fn page(&self) -> String {
+    /// Asks the load balancer as a browser would, which is told by the Host header; answers once it says this.
+    fn ask(&self, request: impl Fn(&str) -> String, status: &str) -> String {
         let url = self.status()["url"].as_str().expect("a URL").to_owned();
         let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let port: u16 = host.rsplit_once(':').unwrap().1.parse().unwrap();
@@ -75,16 +75,47 @@ impl Blog {
         loop {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+            stream.write_all(request(&host).as_bytes()).unwrap();
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
             let answer = String::from_utf8_lossy(&answer).into_owned();
-            if answer.starts_with("HTTP/1.1 200") {
+            if answer.starts_with(&format!("HTTP/1.1 {status}")) {
                 return answer;
             }
-            assert!(Instant::now() < deadline, "no page, but:\n{answer}");
+            assert!(Instant::now() < deadline, "not {status}, but:\n{answer}");
             std::thread::sleep(Duration::from_millis(250));
         }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let request = |host: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        self.ask(request, "200")
+    }
+
+    fn page(&self) -> String {
+        self.get("/")
+    }
+
+    /// Django compares a form's origin, its port included, with the host that it sees.
+    fn answers_to_forms(&self) {
+        let form = self.get("/admin/login/");
+        let after = |text: &str, end: char| {
+            let (_, rest) = form.split_once(text).unwrap_or_else(|| panic!("no {text} in:\n{form}"));
+            rest.split(end).next().unwrap_or_default().to_owned()
+        };
+        let cookie = after("csrftoken=", ';');
+        let token = after("name=\"csrfmiddlewaretoken\" value=\"", '"');
+        let body = format!("csrfmiddlewaretoken={token}&username=nobody&password=wrong");
+        let post = |origin: &str, host: &str| {
+            format!(
+                "POST /admin/login/ HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nCookie: csrftoken={cookie}\r\n\
+                 Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            )
+        };
+        let answer = self.ask(|host| post(&format!("http://{host}"), host), "200");
+        assert!(answer.contains("correct username and password"), "{answer}");
+        self.ask(|host| post("http://elsewhere.example", host), "403");
     }
 
     #[track_caller]
@@ -191,6 +222,7 @@ fn a_blog_from_source_to_a_page_and_back() {
     blog.mark("first");
     blog.deploy().ended(0).tells("v1 serves");
     blog.shows("mark:first");
+    blog.answers_to_forms();
 
     step("again: nothing changed");
     let said = blog.run(&["deploy", "--json"]).ended(0);
@@ -349,8 +381,13 @@ fn a_blog_from_source_to_a_page_and_back() {
     step("two at once, one killed while tasks start, and undone");
     blog.mark("fourth");
     let first = blog.start_until("Wait until");
-    blog.deploy().ended(6);
+    blog.deploy().ended(6).ends_telling("nuages lease show");
+    blog.run(&["lease", "show"]).ended(0).tells("state     held");
+    blog.run(&["lease", "break"]).ended(3).ends_telling("--yes");
     first.kill();
+    blog.run(&["lease", "show"]).ended(0).tells("its process is gone");
+    blog.run(&["lease", "break", "--yes"]).ended(0).tells("nuages abort");
+    blog.run(&["lease", "show"]).ended(0).tells("Nobody holds");
     blog.run(&["abort"]).ended(0).tells("is undone");
     blog.shows("mark:third");
 

@@ -1,0 +1,87 @@
+//! `nuages lease`: who acts on an environment, and taking it from one who cannot give it back.
+
+use jiff::Timestamp;
+use nuages_model::EnvName;
+use nuages_pipeline::{Ending, PipelineError};
+use nuages_saga::{Holder, JournalStore as _, Lease, SagaError, Standing};
+use serde_json::json;
+
+use crate::app::App;
+use crate::args::LeaseVerb;
+use crate::{ask, screen};
+
+pub(crate) async fn run(app: &App, verb: LeaseVerb) -> Result<Ending, PipelineError> {
+    match verb {
+        LeaseVerb::Show { env } => show(app, &env.env).await,
+        LeaseVerb::Break { env, yes } => break_it(app, &env.env, yes).await,
+    }
+}
+
+async fn show(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
+    let session = app.look(env).await?;
+    let lease = session.store.inspect().await.map_err(SagaError::from)?;
+    if app.json() {
+        screen::object(&json!({
+            "v": 1, "env": env, "lease": lease.as_ref().map(|lease| json!({
+                "fence": lease.fence, "holder": lease.holder, "standing": word(standing(lease)),
+                "acquired": lease.acquired, "renewed": lease.renewed, "expires": lease.expires,
+            })),
+        }));
+        return Ok(Ending::Done);
+    }
+    match lease {
+        None => screen::say(&format!("Nobody holds {env}.")),
+        Some(lease) => {
+            let time = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
+            screen::say(&format!("holder    {}", lease.holder));
+            screen::say(&format!("state     {}", word(standing(&lease))));
+            screen::say(&format!("since     {}", time(lease.acquired)));
+            screen::say(&format!("renewed   {}", time(lease.renewed)));
+            screen::say(&format!("expires   {}", time(lease.expires)));
+        }
+    }
+    Ok(Ending::Done)
+}
+
+async fn break_it(app: &App, env: &EnvName, yes: bool) -> Result<Ending, PipelineError> {
+    let session = app.look(env).await?;
+    let Some(lease) = session.store.inspect().await.map_err(SagaError::from)? else {
+        screen::say(&format!("Nobody holds {env}."));
+        return Ok(Ending::Done);
+    };
+    let question = match standing(&lease) {
+        Standing::Held => format!(
+            "{} holds {env} and renewed it at {}: it stops at its next step, but a call to AWS that is under way goes on. \
+             Take the environment from it?",
+            lease.holder,
+            lease.renewed.strftime("%H:%M:%SZ")
+        ),
+        Standing::Expired | Standing::HolderDead => {
+            format!("{} is gone. Remove its lease on {env}?", lease.holder)
+        }
+    };
+    if !ask::confirm(&question, yes)? {
+        screen::complain("Nothing was done.");
+        return Ok(Ending::Done);
+    }
+    session.store.break_lease().await.map_err(SagaError::from)?;
+    screen::say(&format!("{env} is free."));
+    if session.store.unfinished().await.map_err(SagaError::from)?.is_some() {
+        screen::complain(&format!(
+            "hint: its deployment is not finished: `nuages resume --env {env}` or `nuages abort --env {env}`"
+        ));
+    }
+    Ok(Ending::Done)
+}
+
+fn standing(lease: &Lease) -> Standing {
+    lease.standing(Timestamp::now(), &Holder::here("lease"))
+}
+
+fn word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Held => "held",
+        Standing::Expired => "expired",
+        Standing::HolderDead => "its process is gone",
+    }
+}
