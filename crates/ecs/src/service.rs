@@ -410,9 +410,10 @@ impl Cluster {
     /// Deletes a service with its tasks and waits until it is gone. A service that is not there is no error.
     pub async fn delete(&self, service: &str, patience: Patience<'_>) -> Result<(), EcsError> {
         match self.observe(service).await?.status {
-            ServiceStatus::Missing | ServiceStatus::Inactive => return Ok(()),
+            ServiceStatus::Inactive => return Ok(()),
             ServiceStatus::Draining => {}
-            ServiceStatus::Active => {
+            // A read may be from before the service was made, so one that is missing is deleted too.
+            ServiceStatus::Active | ServiceStatus::Missing => {
                 let call = self
                     .ecs
                     .delete_service()

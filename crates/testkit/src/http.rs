@@ -15,6 +15,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
+use crate::recording;
+
 /// A request as it was received, whole.
 pub type Received = Request<Bytes>;
 
@@ -70,6 +72,7 @@ impl FakeServer {
                                 Err(_) => return Ok::<_, Infallible>(text(400, "broken body").map(Full::new)),
                             };
                             let request = Request::from_parts(parts, body);
+                            recording::note(&request);
                             seen.lock()
                                 .unwrap_or_else(PoisonError::into_inner)
                                 .push(request.clone());

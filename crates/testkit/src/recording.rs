@@ -50,6 +50,19 @@ fn written() -> Option<&'static Mutex<Written>> {
         .as_ref()
 }
 
+/// Writes down what a server of the tests was asked, by a program too.
+pub(crate) fn note(request: &crate::http::Received) {
+    let call = Call::read(
+        request.method().as_str(),
+        request.uri(),
+        request.headers(),
+        request.body(),
+    );
+    if let Some(call) = call.filter(|call| !call.is_registry()) {
+        write(&call);
+    }
+}
+
 /// Writes a call down, where the run of the tests asks for it.
 fn write(call: &Call) {
     let Some(written) = written() else { return };

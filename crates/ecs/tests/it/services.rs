@@ -138,6 +138,18 @@ async fn a_read_from_before_the_change_restores_nothing_by_mistake() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_from_before_the_creation_leaves_no_service() {
+    let world = world();
+    world.deploy("blog").await;
+    world.fake.fault("DescribeServices", Fault::Stale);
+    let restored = world.cluster.restore("web", None, world.waiting.patience()).await;
+    assert_eq!(restored.unwrap(), Restored::Deleted);
+    assert!(!world.cluster.observe("web").await.unwrap().exists());
+    // There it is missing for good, and that is no error.
+    world.cluster.delete("other", world.waiting.patience()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn ecs_own_rollback_is_adopted() {
     let world = world();
     world.deploy("blog").await;

@@ -122,3 +122,75 @@ fn keep(parts: &::http::request::Parts, body: &[u8], kept: &Mutex<Vec<Call>>) {
     }
     kept.lock().unwrap_or_else(PoisonError::into_inner).push(call);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulators::Kind;
+    use crate::http::{FakeServer, text};
+
+    fn emulator(port: u16) -> Endpoint {
+        Endpoint {
+            kind: Kind::MiniStack,
+            url: format!("http://127.0.0.1:{port}"),
+            port,
+            account: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+        }
+    }
+
+    async fn ask(proxy: &RecordingProxy, request: Request<&'static str>) -> Response<Incoming> {
+        let stream = TcpStream::connect(proxy.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = request.map(|body| Full::new(Bytes::from_static(body.as_bytes())));
+        sender.send_request(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_goes_on_as_it_came_and_is_kept() {
+        let server = FakeServer::start(|_| async { text(200, "well") }).await;
+        let proxy = RecordingProxy::start(&emulator(server.address().port())).await;
+        let page = Request::get("/posts/")
+            .header("host", "blog.alb.localhost:1")
+            .body("")
+            .unwrap();
+        let layer = Request::patch("/v2/blog/blobs/uploads/1").body("a layer").unwrap();
+        let call = Request::post("/")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=KEY/20260101/eu-west-1/ecs/aws4_request, Signature=1",
+            )
+            .header("x-amz-target", "AmazonEC2ContainerServiceV20141113.ListClusters")
+            .body("{}")
+            .unwrap();
+        for request in [page, layer, call] {
+            let answer = ask(&proxy, request).await;
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "well");
+        }
+        let seen = server.requests();
+        assert_eq!(seen[0].headers()["host"], "blog.alb.localhost:1");
+        assert_eq!(
+            (&seen[1].body()[..], &seen[2].body()[..]),
+            (&b"a layer"[..], &b"{}"[..])
+        );
+        let kept: Vec<_> = proxy.take().into_iter().map(|c| (c.service, c.method)).collect();
+        assert_eq!(
+            kept,
+            [("registry", "PATCH"), ("ecs", "POST")].map(|(s, m)| (s.into(), m.into()))
+        );
+        assert_eq!(proxy.take(), []);
+    }
+
+    #[tokio::test]
+    async fn an_emulator_that_is_gone_is_a_bad_gateway() {
+        let server = FakeServer::start(|_| async { text(200, "") }).await;
+        let proxy = RecordingProxy::start(&emulator(server.address().port())).await;
+        drop(server);
+        tokio::task::yield_now().await;
+        let answer = ask(&proxy, Request::get("/").body("").unwrap()).await;
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+    }
+}
