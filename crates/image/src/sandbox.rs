@@ -308,6 +308,13 @@ async fn exec(engine: &Engine, id: &str, command: &[&str], password: &str) -> Re
 }
 
 /// Pulls an image unless the engine has it.
+///
+/// ```no_run
+/// # async fn example(engine: &nuages_image::Engine) -> Result<(), nuages_image::ImageError> {
+/// nuages_image::ensure_image(engine, "postgres:17-alpine", &nuages_model::Progress::none()).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub async fn ensure_image(engine: &Engine, image: &str, progress: &Progress) -> Result<(), ImageError> {
     match engine.docker().inspect_image(image).await {
         Ok(_) => return Ok(()),

@@ -44,6 +44,18 @@ const DRIFT_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Stack {
     /// Compares every resource with the template. An empty list means that all is as it was made.
+    ///
+    /// ```no_run
+    /// # async fn example(stack: nuages_infra::Stack) -> Result<(), nuages_infra::InfraError> {
+    /// use nuages_model::Progress;
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// for resource in stack.drift(&Progress::none(), &CancellationToken::new()).await? {
+    ///     println!("{}: {} properties differ", resource.logical_id, resource.differences.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn drift(
         &self,
         progress: &Progress,
