@@ -56,7 +56,7 @@ impl Cause {
             "UnauthorizedOperation",
         ]) {
             "the identity or service role that CloudFormation works as lacks a permission; `nuages infra bootstrap` \
-             prints the policies"
+             prints the policies, and with `--apply` brings them up to date"
                 .to_owned()
         } else if says(&["LimitExceeded", "limit exceeded", "quota", "Quota"]) {
             "raise the quota in the Service Quotas console, or delete what is not needed, then repeat the command"
