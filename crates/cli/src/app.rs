@@ -124,6 +124,20 @@ async fn dispatch(app: &App, verb: Verb) -> Result<Ending, PipelineError> {
         Verb::Rollback { env, to, code_only } => verbs::rollback::run(app, &env.env, to, code_only).await,
         Verb::Resume { env } => verbs::resume::resume(app, &env.env).await,
         Verb::Abort { env } => verbs::resume::abort(app, &env.env).await,
+        Verb::History {
+            env,
+            deployment,
+            list,
+            page,
+            limit,
+        } => {
+            let which = verbs::history::Which {
+                deployment,
+                list,
+                limit,
+            };
+            verbs::history::run(app, &env.env, which, page.as_deref()).await
+        }
         Verb::Lease { verb } => verbs::lease::run(app, verb).await,
         Verb::Releases { env, all, limit } => verbs::releases::run(app, &env.env, all, limit).await,
         Verb::Status { env } => verbs::status::run(app, &env.env).await,

@@ -113,6 +113,22 @@ pub(crate) enum Verb {
         #[command(flatten)]
         env: Env,
     },
+    /// What was done in a deployment, step by step
+    History {
+        #[command(flatten)]
+        env: Env,
+        /// The deployment, or the beginning of its id; the latest without it
+        deployment: Option<String>,
+        /// Lists the deployments instead
+        #[arg(long, conflicts_with_all = ["deployment", "page"])]
+        list: bool,
+        /// Writes a timeline that a browser shows, too
+        #[arg(long, value_name = "FILE.html")]
+        page: Option<PathBuf>,
+        /// Looks at so many of the latest
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+    },
     /// Who acts on an environment now
     Lease {
         #[command(subcommand)]

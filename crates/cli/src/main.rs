@@ -11,6 +11,7 @@ mod outcome;
 mod report;
 mod screen;
 mod signals;
+mod timeline;
 mod verbs;
 
 use std::process::ExitCode;

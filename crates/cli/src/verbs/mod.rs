@@ -3,6 +3,7 @@
 pub(crate) mod bootstrap;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
+pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod infra;
 pub(crate) mod init;

@@ -390,6 +390,12 @@ fn a_blog_from_source_to_a_page_and_back() {
     blog.run(&["lease", "show"]).ended(0).tells("Nobody holds");
     blog.run(&["abort"]).ended(0).tells("is undone");
     blog.shows("mark:third");
+    let page = tempfile::NamedTempFile::new().unwrap();
+    blog.run(&["history", "--page", page.path().to_str().unwrap()])
+        .ended(0)
+        .tells("undo: Update web")
+        .tells("aborted");
+    assert!(std::fs::read_to_string(page).unwrap().contains("Update web"));
 
     step("the emulator is restarted");
     let container = docker(&[

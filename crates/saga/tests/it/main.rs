@@ -5,6 +5,7 @@
 mod cancel;
 mod crash;
 mod forward;
+mod history;
 mod journal;
 mod lease;
 mod rivals;

@@ -1,0 +1,174 @@
+//! `nuages history`: what was done in a deployment, from its journal alone.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use nuages_model::EnvName;
+use nuages_pipeline::{Ending, PipelineError, Session};
+use nuages_saga::{Act, End, History, JournalStore as _, Mode, SagaError, Summary};
+
+use crate::app::App;
+use crate::{screen, timeline};
+
+pub(crate) struct Which {
+    pub(crate) deployment: Option<String>,
+    pub(crate) list: bool,
+    pub(crate) limit: usize,
+}
+
+pub(crate) async fn run(app: &App, env: &EnvName, which: Which, page: Option<&Path>) -> Result<Ending, PipelineError> {
+    let session = app.look(env).await?;
+    let known = session.store.deployments(which.limit).await.map_err(SagaError::from)?;
+    if which.list {
+        list(app, env, &known);
+        return Ok(Ending::Done);
+    }
+    let Some(history) = find(&session, &known, which.deployment.as_deref(), env).await? else {
+        screen::complain(&format!("nothing was deployed to {env} yet"));
+        return Ok(Ending::Done);
+    };
+    if let Some(page) = page {
+        std::fs::write(page, timeline::page(&history))
+            .map_err(|e| PipelineError::machine(format!("write {}", page.display()), e))?;
+        screen::complain(&format!("the timeline is in {}", page.display()));
+    }
+    if app.json() {
+        screen::record(&history);
+    } else {
+        show(&history);
+    }
+    Ok(Ending::Done)
+}
+
+/// The one that was asked for, by its id or the beginning of it; the latest without one.
+async fn find(
+    session: &Session,
+    known: &[Summary],
+    asked: Option<&str>,
+    env: &EnvName,
+) -> Result<Option<History>, PipelineError> {
+    let found = match asked {
+        None => known.first().map(|summary| summary.deployment),
+        Some(asked) => {
+            let begins = |summary: &&Summary| summary.deployment.to_string().starts_with(&asked.to_lowercase());
+            let mut fitting = known.iter().filter(begins);
+            match (fitting.next(), fitting.next()) {
+                (Some(only), None) => Some(only.deployment),
+                (first, _) => {
+                    let many = if first.is_some() { "more than one" } else { "no" };
+                    return Err(PipelineError::Arguments {
+                        what: format!("{many} deployment of {env} begins with `{asked}`"),
+                        hint: Some(format!("`nuages history --env {env} --list` lists them")),
+                    });
+                }
+            }
+        }
+    };
+    let Some(found) = found else { return Ok(None) };
+    let loaded = session.store.load(found).await.map_err(SagaError::from)?;
+    Ok(match loaded {
+        None => None,
+        Some((stored, entries)) => {
+            let plan = stored.plan().map_err(|e| PipelineError::machine("read a plan", e))?;
+            Some(History::of(&plan, &entries))
+        }
+    })
+}
+
+fn list(app: &App, env: &EnvName, known: &[Summary]) {
+    if app.json() {
+        for summary in known {
+            screen::record(summary);
+        }
+        return;
+    }
+    if known.is_empty() {
+        screen::complain(&format!("nothing was deployed to {env} yet"));
+        return;
+    }
+    let row = |summary: &Summary| {
+        [
+            summary.deployment.to_string(),
+            summary.operation.clone(),
+            time(summary.created),
+            took(summary.created, Some(summary.updated)),
+            end(summary.end.as_ref()).to_owned(),
+        ]
+    };
+    screen::table(
+        ["DEPLOYMENT", "OPERATION", "BEGAN", "TOOK", "END"],
+        known.iter().map(row),
+    );
+}
+
+fn show(history: &History) {
+    screen::say(&format!("deployment  {}", history.deployment));
+    screen::say(&format!("operation   {}", history.operation));
+    screen::say(&format!("began       {}", time(history.began)));
+    screen::say(&format!("took        {}", took(history.began, Some(history.last))));
+    screen::say(&format!("end         {}", end(history.end.as_ref())));
+    for turn in &history.turns {
+        let mode = match turn.mode {
+            Mode::Run => "run",
+            Mode::Resume => "resumed",
+            Mode::Abort => "aborted",
+        };
+        screen::say(&format!(
+            "{mode:11} by {} with nuages {} at {}",
+            turn.holder,
+            turn.tool,
+            time(turn.began)
+        ));
+    }
+    screen::say("");
+    let row = |act: &Act| {
+        let what = match act.attempt {
+            None => format!("undo: {}", act.title),
+            Some(1) => act.title.clone(),
+            Some(attempt) => format!("{} (attempt {attempt})", act.title),
+        };
+        [
+            format!("+{}", took(history.began, Some(act.began))),
+            what,
+            took(act.began, act.ended),
+            act.outcome.word().to_owned(),
+        ]
+    };
+    screen::table(["AT", "STEP", "TOOK", "OUTCOME"], history.acts.iter().map(row));
+    for act in &history.acts {
+        if let Some(error) = act.outcome.error() {
+            screen::say("");
+            screen::say(&format!("{} {}: {}", act.title, act.outcome.word(), error.message));
+            for cause in &error.causes {
+                screen::say(&format!("  caused by: {cause}"));
+            }
+        }
+    }
+}
+
+pub(crate) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// How long something took; a dash where its end is not known.
+pub(crate) fn took(began: Timestamp, ended: Option<Timestamp>) -> String {
+    let Some(ended) = ended else { return "–".to_owned() };
+    let seconds = ended.duration_since(began).as_secs_f64().max(0.0);
+    if seconds < 60.0 {
+        format!("{seconds:.1}s")
+    } else {
+        let whole = ended.duration_since(began).as_secs();
+        format!("{}m{:02}s", whole / 60, whole % 60)
+    }
+}
+
+/// How a deployment ended, in a word.
+pub(crate) fn end(end: Option<&End>) -> &'static str {
+    match end {
+        None => "not yet",
+        Some(End::Finished) => "finished",
+        Some(End::Restored { kept }) if kept.is_empty() => "undone",
+        Some(End::Restored { .. }) => "undone, but for what only goes forward",
+        Some(End::Refused { .. }) => "refused: the plan did not fit any more",
+    }
+}
