@@ -96,9 +96,9 @@ impl Place {
         self.dir.path().join("app")
     }
 
-    /// Where records are kept: not in the project's folder, which is what is built.
+    /// Where records are kept: in the middle of what is built, which must not see them.
     pub(crate) fn store(&self) -> PathBuf {
-        self.dir.path().join("store")
+        self.project().join("posts").join("records")
     }
 
     pub(crate) fn write(&self, file: &str, text: &str) {
