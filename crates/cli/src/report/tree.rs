@@ -186,7 +186,9 @@ impl Painter<'_> {
             return;
         };
         for text in std::iter::once(&error.message).chain(&error.causes) {
-            let text = self.canvas.style.paint(Paint::Bad, &clean(text));
+            // The first line says what; logs and the like stand whole below, in the last words.
+            let first = text.lines().next().unwrap_or_default();
+            let text = self.canvas.style.paint(Paint::Bad, &clean(first));
             self.lines.push(format!("{:indent$}  {text}", "", indent = depth * 2));
         }
     }
