@@ -4,6 +4,7 @@
 
 mod account;
 mod arguments;
+mod bootstrap;
 mod configuration;
 mod engine;
 mod journey;
