@@ -22,6 +22,9 @@ pub struct Call {
     /// The form's fields in their order, in the query protocols.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<Vec<(String, String)>>,
+    /// The body, where it is XML: of Route 53 alone, which knows no secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xml: Option<String>,
     /// GET, POST, …
     pub method: String,
     /// The path, without its query.
@@ -47,6 +50,7 @@ impl Call {
             target: None,
             input: None,
             form: None,
+            xml: None,
             method: method.to_owned(),
             path: uri.path().to_owned(),
             query: Vec::new(),
@@ -68,6 +72,8 @@ impl Call {
             call.input = Some(input);
         } else if call.content_type.starts_with("application/x-www-form-urlencoded") {
             call.form = Some(fields(body));
+        } else if call.service == "route53" && !body.is_empty() {
+            call.xml = Some(String::from_utf8_lossy(body).into_owned());
         }
         Some(call)
     }

@@ -351,6 +351,7 @@ mod tests {
             target: Some(format!("AmazonEC2ContainerServiceV20141113.{operation}")),
             input: Some(input),
             form: None,
+            xml: None,
             method: "POST".into(),
             path: "/".into(),
             query: Vec::new(),
