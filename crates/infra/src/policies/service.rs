@@ -64,6 +64,12 @@ pub(super) fn policy(place: &Place) -> Document {
             DATABASE,
             ["db", "snapshot", "subgrp"].map(|kind| place.arn("rds", &format!("{kind}:{stack}-*"))),
         ),
+        // An instance without option and parameter groups of its own is made with the default ones, which are checked too.
+        Statement::allow(
+            "DatabaseDefaults",
+            &["rds:CreateDBInstance", "rds:ModifyDBInstance"],
+            ["og", "pg"].map(|kind| place.arn("rds", &format!("{kind}:default*"))),
+        ),
         Statement::allow(
             "ListDatabases",
             &[

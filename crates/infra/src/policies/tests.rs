@@ -144,6 +144,8 @@ fn cloudformation_can_make_and_delete_what_the_template_has() {
          secretsmanager:CreateSecret,GetSecretValue,UpdateSecret,DeleteSecret secret:blog/staging/database-url-01h-AbCdEf
          secretsmanager:GetRandomPassword *
          rds:CreateDBInstance,ModifyDBInstance,DeleteDBInstance db:nuages-blog-staging-database-abc
+         rds:CreateDBInstance,ModifyDBInstance og:default:postgres-17
+         rds:CreateDBInstance,ModifyDBInstance pg:default.postgres17
          rds:CreateDBSubnetGroup subgrp:nuages-blog-staging-databasesubnets-abc
          rds:CreateDBSnapshot snapshot:nuages-blog-staging-snapshot-database-abc
          acm:RequestCertificate,DeleteCertificate * aws:RequestedRegion=eu-west-1
