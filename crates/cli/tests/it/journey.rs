@@ -382,19 +382,19 @@ fn a_blog_from_source_to_a_page_and_back() {
     blog.mark("fourth");
     let first = blog.start_until("Wait until");
     blog.deploy().ended(6).ends_telling("nuages lease show");
-    blog.run(&["lease", "show"]).ended(0).tells("state     held");
+    blog.run(&["lease", "show"]).ended(0).prints("state     held");
     blog.run(&["lease", "break"]).ended(3).ends_telling("--yes");
     first.kill();
-    blog.run(&["lease", "show"]).ended(0).tells("its process is gone");
+    blog.run(&["lease", "show"]).ended(0).prints("its process is gone");
     blog.run(&["lease", "break", "--yes"]).ended(0).tells("nuages abort");
-    blog.run(&["lease", "show"]).ended(0).tells("Nobody holds");
+    blog.run(&["lease", "show"]).ended(0).prints("Nobody holds");
     blog.run(&["abort"]).ended(0).tells("is undone");
     blog.shows("mark:third");
     let page = tempfile::NamedTempFile::new().unwrap();
     blog.run(&["history", "--page", page.path().to_str().unwrap()])
         .ended(0)
-        .tells("undo: Update web")
-        .tells("aborted");
+        .prints("undo: Update web")
+        .prints("aborted");
     assert!(std::fs::read_to_string(page).unwrap().contains("Update web"));
 
     step("the emulator is restarted");

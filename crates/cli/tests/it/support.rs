@@ -37,6 +37,13 @@ impl Said {
         self
     }
 
+    /// Says this on stdout.
+    #[track_caller]
+    pub(crate) fn prints(self, text: &str) -> Self {
+        assert!(self.out.contains(text), "`{text}` is not in stdout:\n{}", self.out);
+        self
+    }
+
     /// Says this after the last `error:`, which is what stays on the screen.
     #[track_caller]
     pub(crate) fn ends_telling(self, text: &str) -> Self {
