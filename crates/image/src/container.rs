@@ -163,12 +163,12 @@ async fn follow(
     what: &str,
 ) -> Result<(i64, bool), ImageError> {
     let docker = engine.patient();
-    // Attached before it starts, so that nothing it says is missed.
+    // Attached before it starts, so that nothing it says is missed. Without what was logged: the engine reads the log a
+    // moment after it attaches, and what a quick program has said by then would come twice.
     let attached = docker
         .attach_container(
             id,
             Some(AttachContainerOptions {
-                logs: true,
                 stream: true,
                 stdout: true,
                 stderr: true,
