@@ -9,16 +9,19 @@ use nuages_config::Project;
 use nuages_model::EnvName;
 use nuages_pipeline::{Ending, OpenOptions, PipelineError, Session, Ui};
 use nuages_saga::{Cancel, Events};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::oneshot;
 
 use crate::args::{Cli, Global, Verb, When};
-use crate::report::{self, Choice, Color, Surroundings};
-use crate::{outcome, signals, verbs};
+use crate::report::{self, Barrier, Choice, Color, Surroundings};
+use crate::{outcome, screen, signals, verbs};
 
 /// What every verb is given.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) global: Global,
     pub(crate) ui: Ui,
+    shown: UnboundedSender<Barrier>,
 }
 
 impl App {
@@ -53,6 +56,16 @@ impl App {
         Session::open(&self.project()?, &options, &self.ui).await
     }
 
+    /// Waits until all that happened is on the screen, for a question or for lines that come while the verb runs.
+    pub(crate) async fn settle(&self) {
+        let (send, shown) = oneshot::channel();
+        if self.shown.send(send).is_ok() {
+            // A reporter that ended shows nothing more.
+            let _ = shown.await;
+        }
+        screen::show();
+    }
+
     /// Whether machines read the output.
     pub(crate) fn json(&self) -> bool {
         self.global.json
@@ -77,7 +90,8 @@ pub(crate) async fn run(cli: Cli) -> Ending {
         Box::new(std::io::stdout()),
         Box::new(std::io::stderr()),
     );
-    let showing = tokio::spawn(report::drive(received, reporter));
+    let (shown, barriers) = mpsc::unbounded_channel();
+    let showing = tokio::spawn(report::drive(received, barriers, reporter));
     let cancel = Cancel::new();
     let listening = signals::listen(&cancel, &events);
     let app = App {
@@ -86,6 +100,7 @@ pub(crate) async fn run(cli: Cli) -> Ending {
             events: events.clone(),
             cancel,
         },
+        shown,
     };
     let ended = boxed(dispatch(&app, cli.verb)).await;
     listening.abort();
@@ -96,10 +111,12 @@ pub(crate) async fn run(cli: Cli) -> Ending {
         let ending = ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &events));
         drop(events);
         let _ = showing.await;
+        screen::show();
         return ending;
     }
     drop(events);
     let _ = showing.await;
+    screen::show();
     ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &Events::none()))
 }
 

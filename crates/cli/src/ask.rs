@@ -4,11 +4,14 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use nuages_pipeline::PipelineError;
 
+use crate::app::App;
+
 /// Whether the person agrees. Without a terminal only `--yes` does.
-pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, PipelineError> {
+pub(crate) async fn confirm(app: &App, question: &str, yes: bool) -> Result<bool, PipelineError> {
     if yes {
         return Ok(true);
     }
+    app.settle().await;
     if !std::io::stdin().is_terminal() {
         return Err(PipelineError::Arguments {
             what: format!("nobody can answer without a terminal: {question}"),

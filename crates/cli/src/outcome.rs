@@ -31,9 +31,11 @@ pub(crate) fn explain(problem: &PipelineError, choice: Choice, events: &Events) 
         for line in before(problem) {
             screen::complain(&line);
         }
+        screen::show();
         // Where stderr is gone nobody can be told.
         let _ = error::write(&mut std::io::stderr().lock(), &report, style);
     }
+    screen::show();
     problem.ending()
 }
 

@@ -1,21 +1,46 @@
 //! The one gate to stdout and stderr for what is not an event.
 //!
-//! Invariant: a reader that closed its pipe ends nothing.
+//! Invariant: a reader that closed its pipe ends nothing, and nothing is written between two rows of a live tree: lines
+//! wait until the reporter is through, or until somebody who knows that nothing moves shows them.
 
 use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+enum Line {
+    Data(String),
+    Note(String),
+}
+
+static WAITING: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+
+fn keep(line: Line) {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+}
+
 /// A line of data.
 pub(crate) fn say(line: &str) {
-    // A closed pipe: nobody wants to know.
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    keep(Line::Data(line.to_owned()));
 }
 
 /// A line of everything else.
 pub(crate) fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    keep(Line::Note(line.to_owned()));
+}
+
+/// Writes what waits.
+pub(crate) fn show() {
+    let lines = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    for line in lines {
+        // A closed pipe: nobody wants to know.
+        let _ = match line {
+            Line::Data(line) => writeln!(out, "{line}").and_then(|()| out.flush()),
+            Line::Note(line) => writeln!(err, "{line}"),
+        };
+    }
 }
 
 /// An object a line.

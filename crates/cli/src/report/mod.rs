@@ -26,6 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nuages_saga::Event;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use json::Json;
@@ -163,8 +164,15 @@ fn data(value: &serde_json::Value) -> Option<String> {
 /// How often the tree is drawn.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// Somebody who waits until all that was sent before is shown.
+pub(crate) type Barrier = oneshot::Sender<()>;
+
 /// Shows every event until the last sender is gone.
-pub(crate) async fn drive(mut events: UnboundedReceiver<Event>, mut reporter: Reporter) -> io::Result<()> {
+pub(crate) async fn drive(
+    mut events: UnboundedReceiver<Event>,
+    mut barriers: UnboundedReceiver<Barrier>,
+    mut reporter: Reporter,
+) -> io::Result<()> {
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -173,6 +181,14 @@ pub(crate) async fn drive(mut events: UnboundedReceiver<Event>, mut reporter: Re
                 Some(event) => reporter.event(&event),
                 None => return reporter.finish(),
             },
+            Some(barrier) = barriers.recv() => {
+                while let Ok(event) = events.try_recv() {
+                    reporter.event(&event);
+                }
+                reporter.tick(Timestamp::now());
+                // Whoever waited may have been dropped meanwhile.
+                let _ = barrier.send(());
+            }
             _ = frames.tick() => reporter.tick(Timestamp::now()),
         }
     }

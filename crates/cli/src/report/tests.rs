@@ -9,6 +9,7 @@ use nuages_model::Note;
 use nuages_saga::{ErrorReport, Event, EventKind, Events, MessageLevel, StepError, TaskId, TaskState};
 use proptest::prelude::*;
 use serde_json::json;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
 
@@ -492,10 +493,15 @@ async fn every_event_is_shown_before_the_end() {
         Box::new(io::sink()),
         Box::new(err.clone()),
     );
-    let shown = tokio::spawn(drive(received, reporter));
+    let (barriers, received_barriers) = unbounded_channel();
+    let shown = tokio::spawn(drive(received, received_barriers, reporter));
     let task = events.task("build", "Build the image");
     tokio::time::sleep(FRAME * 3).await;
     task.progress().line("build", "step");
+    let (send, settled) = oneshot::channel();
+    barriers.send(send).unwrap();
+    settled.await.unwrap();
+    assert!(err.text().contains("build | step"), "shown before the barrier answers");
     task.done("sha256:3f2a");
     drop(events);
     shown.await.unwrap().unwrap();

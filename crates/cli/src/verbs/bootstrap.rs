@@ -42,10 +42,8 @@ pub(crate) async fn apply(
         }
         let identity = session.aws.identity();
         let (who, account) = (&identity.arn, &identity.account);
-        if !ask::confirm(
-            &format!("Make or change {open} of these as {who} in account {account}?"),
-            yes,
-        )? {
+        let question = format!("Make or change {open} of these as {who} in account {account}?");
+        if !ask::confirm(app, &question, yes).await? {
             app.ui.events.message(MessageLevel::Info, "nothing was done", None);
             return Ok(Ending::Done);
         }
@@ -56,11 +54,12 @@ pub(crate) async fn apply(
         if app.json() {
             screen::object(&json!({"v": 1, "what": item.what, "state": word}));
         } else {
-            app.ui.events.data("item", json!(format!("{word}: {}", item.what)));
+            screen::say(&format!("{word}: {}", item.what));
         }
     }
-    let text = format!("deploy as {}", bootstrap.deployer());
-    app.ui.events.message(MessageLevel::Info, text, None);
+    if !app.json() {
+        screen::complain(&format!("deploy as {}", bootstrap.deployer()));
+    }
     Ok(Ending::Done)
 }
 

@@ -63,10 +63,8 @@ async fn down(app: &App, env: &EnvName, yes: bool) -> Result<Ending, PipelineErr
     } else {
         "; snapshots and secrets are kept"
     };
-    if !ask::confirm(
-        &format!("Take down the environment {env} of {} {what}?", config.app.name),
-        yes,
-    )? {
+    let question = format!("Take down the environment {env} of {} {what}?", config.app.name);
+    if !ask::confirm(app, &question, yes).await? {
         app.ui.events.message(MessageLevel::Info, "nothing was done", None);
         return Ok(Ending::Done);
     }

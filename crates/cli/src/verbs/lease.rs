@@ -60,7 +60,7 @@ async fn break_it(app: &App, env: &EnvName, yes: bool) -> Result<Ending, Pipelin
             format!("{} is gone. Remove its lease on {env}?", lease.holder)
         }
     };
-    if !ask::confirm(&question, yes)? {
+    if !ask::confirm(app, &question, yes).await? {
         screen::complain("Nothing was done.");
         return Ok(Ending::Done);
     }

@@ -33,12 +33,14 @@ pub(crate) async fn run(
         follow,
     };
     let json = app.json();
+    app.settle().await;
     nuages_pipeline::logs(&session, &options, &app.ui, |line| {
         if json {
             screen::object(&json!({"v": 1, "at_ms": line.at_ms, "stream": line.stream, "text": line.text}));
         } else {
             screen::say(&format!("{}  {}", line.source(), line.text));
         }
+        screen::show();
     })
     .await?;
     Ok(Ending::Done)
