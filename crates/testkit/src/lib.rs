@@ -6,6 +6,7 @@
 //! * [`fake_cloudformation`]: change sets, stacks and events in every state;
 //! * [`fake_ecs`]: ECS, its load balancer and logs as a script says, for what no emulator does;
 //! * [`fake_registry`] and [`fake_ecr`]: a registry, and Amazon's, in the test's own process;
+//! * [`faults`]: a proxy that loses, spoils, repeats or delays what goes through it;
 //! * [`identities`]: users of an emulator that enforces IAM;
 //! * [`recording`]: what the tests ask of AWS, for the check against AWS's own models;
 //! * [`snapshot`]: filters that make outputs comparable.
@@ -19,7 +20,9 @@ pub mod fake_cloudformation;
 pub mod fake_ecr;
 pub mod fake_ecs;
 pub mod fake_registry;
+pub mod faults;
 pub mod http;
 pub mod identities;
 pub mod recording;
+mod relay;
 pub mod snapshot;

@@ -38,7 +38,7 @@ pub struct Call {
 
 impl Call {
     /// Reads a request that was signed, or that goes to a registry; nothing else is a call.
-    pub(super) fn read(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+    pub(crate) fn read(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let header = |name: &str| {
             headers
                 .get(name)
@@ -79,7 +79,7 @@ impl Call {
     }
 
     /// The service that a request is for, before its body is read.
-    pub(super) fn service_of(path: &str, headers: &HeaderMap) -> Option<String> {
+    pub(crate) fn service_of(path: &str, headers: &HeaderMap) -> Option<String> {
         let authorization = headers.get("authorization").and_then(|value| value.to_str().ok());
         // Credential=KEY/DATE/REGION/SERVICE/aws4_request
         let scope = authorization.and_then(|text| text.split("Credential=").nth(1)?.split(',').next());

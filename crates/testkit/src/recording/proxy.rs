@@ -7,18 +7,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::http::{Request, Response, StatusCode};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Either, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::{Call, write};
 use crate::emulators::Endpoint;
-
-type Body = Either<Full<Bytes>, Incoming>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::relay::{self, Body, BoxError};
 
 /// A running proxy; it ends with its handle.
 #[derive(Debug)]
@@ -40,27 +34,14 @@ impl RecordingProxy {
     /// # Panics
     /// When there is no free port.
     pub async fn start(before: &Endpoint) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free loopback port");
-        let address = listener.local_addr().expect("the address of a bound socket");
         let upstream = SocketAddr::from(([127, 0, 0, 1], before.port));
         let calls = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&calls);
-        let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let kept = Arc::clone(&kept);
-                connections.spawn(async move {
-                    let service = service_fn(move |request| {
-                        let kept = Arc::clone(&kept);
-                        async move { Ok::<_, std::convert::Infallible>(pass(upstream, request, &kept).await) }
-                    });
-                    // A client that goes away in the middle is not the proxy's failure.
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
+        let (address, task) = relay::listen(move |request| {
+            let kept = Arc::clone(&kept);
+            async move { Ok(pass(upstream, request, &kept).await) }
+        })
+        .await;
         Self { address, calls, task }
     }
 
@@ -79,7 +60,7 @@ async fn pass(upstream: SocketAddr, request: Request<Incoming>, kept: &Mutex<Vec
     match try_pass(upstream, request, kept).await {
         Ok(response) => response,
         Err(error) => {
-            let mut response = Response::new(Either::Left(Full::from(error.to_string())));
+            let mut response = Response::new(relay::whole(error.to_string()));
             *response.status_mut() = StatusCode::BAD_GATEWAY;
             response
         }
@@ -92,25 +73,21 @@ async fn try_pass(
     kept: &Mutex<Vec<Call>>,
 ) -> Result<Response<Body>, BoxError> {
     let (parts, body) = request.into_parts();
-    let body: Body = match Call::service_of(parts.uri.path(), &parts.headers) {
+    let body = match Call::service_of(parts.uri.path(), &parts.headers) {
         // An API call is small, and is looked at before it goes on. Layers are neither.
         Some(service) if service != "registry" => {
             let body = body.collect().await?.to_bytes();
             keep(&parts, &body, kept);
-            Either::Left(Full::new(body))
+            relay::whole(body)
         }
         Some(_) => {
             keep(&parts, &[], kept);
-            Either::Right(body)
+            relay::streamed(body)
         }
-        None => Either::Right(body),
+        None => relay::streamed(body),
     };
-    let stream = TcpStream::connect(upstream).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the answer's last byte, or when either side goes away.
-    tokio::spawn(connection);
-    let response = sender.send_request(Request::from_parts(parts, body)).await?;
-    Ok(response.map(Either::Right))
+    let response = relay::send(upstream, Request::from_parts(parts, body)).await?;
+    Ok(response.map(relay::streamed))
 }
 
 fn keep(parts: &::http::request::Parts, body: &[u8], kept: &Mutex<Vec<Call>>) {
@@ -125,6 +102,11 @@ fn keep(parts: &::http::request::Parts, body: &[u8], kept: &Mutex<Vec<Call>>) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper_util::rt::TokioIo;
+    use tokio::net::TcpStream;
+
     use super::*;
     use crate::emulators::Kind;
     use crate::http::{FakeServer, text};
