@@ -118,7 +118,7 @@ async fn deploy_in(
         };
         session.store.record(lease.fence(), failed).await?;
     }
-    conclude(&report, "the deployment", config)?;
+    conclude(&report, "the deployment", session)?;
     let release = session.store.release(ReleaseRef::Id(release)).await?;
     let release = release.ok_or_else(|| PipelineError::machine("read the record of the release", "it is not there"))?;
     Ok(Deployed {

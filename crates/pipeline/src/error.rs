@@ -3,6 +3,7 @@
 //! Invariant: every variant has one [`Ending`]; a new variant does not compile until somebody has decided on it.
 
 use std::error::Error as StdError;
+use std::path::PathBuf;
 
 use nuages_aws::AwsError;
 use nuages_config::{ConfigError, ConfigErrors};
@@ -169,6 +170,8 @@ pub enum PipelineError {
         cause: Option<ReportedError>,
         /// What must be finished by hand, with the commands.
         steps: Vec<StuckStep>,
+        /// A script of those commands.
+        script: Option<PathBuf>,
         /// The environment, for the hint.
         env: String,
     },
@@ -358,6 +361,14 @@ impl PipelineError {
             Self::Preflight { findings } => findings.iter().find_map(|finding| finding.hint.clone()),
             Self::Undone { cause, .. } => cause.report.hint.clone(),
             Self::Interrupted { .. } | Self::Cancelled => Some("run the command again when you like".into()),
+            Self::Stuck {
+                env,
+                script: Some(script),
+                ..
+            } => Some(format!(
+                "run the commands above, or all of them with `sh {}`, then `nuages resume --env {env}`",
+                script.display()
+            )),
             Self::Stuck { env, .. } => Some(format!("run the commands above, then `nuages resume --env {env}`")),
             Self::Detached { env, .. } => Some(format!(
                 "finish it with `nuages resume --env {env}`, or undo it with `nuages abort --env {env}`"

@@ -28,6 +28,7 @@ mod deploy_plan;
 mod doctor;
 mod error;
 mod fingerprint;
+mod finish;
 mod infra;
 mod layout;
 mod live;

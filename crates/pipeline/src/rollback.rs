@@ -98,7 +98,7 @@ async fn rollback_in(
     let plan = run.plan(plan, planning, |plan| diff_lines(plan).join("; ")).await?;
     let scope = ui.events.task("roll-back", format!("Roll back to {}", target.number));
     let report = run.carry_out(&plan, scope, ui).await?;
-    conclude(&report, "the rollback", &session.config)?;
+    conclude(&report, "the rollback", session)?;
     let release = session
         .store
         .release(ReleaseRef::Id(target.id))

@@ -2,15 +2,17 @@
 //!
 //! Invariant: every run holds the lease, and its steps write to the store with the lease's fence.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use nuages_config::Config;
-use nuages_saga::{ErrorReport, LeaseGuard, Outcome, Plan, PlannedCheck, Report, Runner, StepId, TaskScope};
+use nuages_saga::{
+    DeploymentId, ErrorReport, LeaseGuard, Outcome, Plan, PlannedCheck, Report, Runner, StepId, StuckStep, TaskScope,
+};
 
 use crate::error::{PipelineError, ReportedError};
 use crate::session::{Session, TOOL_VERSION};
-use crate::steps;
 use crate::ui::Ui;
+use crate::{finish, steps};
 
 /// A run under a lease.
 pub(crate) struct Run<'a> {
@@ -91,8 +93,8 @@ fn end(scope: TaskScope, outcome: &Outcome) {
 }
 
 /// What a report means for the person.
-pub(crate) fn conclude(report: &Report, operation: &str, config: &Config) -> Result<(), PipelineError> {
-    let env = config.env.name.to_string();
+pub(crate) fn conclude(report: &Report, operation: &str, session: &Session) -> Result<(), PipelineError> {
+    let env = session.config.env.name.to_string();
     let operation = operation.to_owned();
     let names = |steps: &[StepId]| steps.iter().map(ToString::to_string).collect::<Vec<_>>();
     match &report.outcome {
@@ -118,6 +120,7 @@ pub(crate) fn conclude(report: &Report, operation: &str, config: &Config) -> Res
             cause: failure
                 .as_ref()
                 .map(|failure| ReportedError::from(failure.error.clone())),
+            script: write_script(session, report.plan.deployment, steps),
             steps: steps.clone(),
             env,
         }),
@@ -126,6 +129,18 @@ pub(crate) fn conclude(report: &Report, operation: &str, config: &Config) -> Res
             deployment: report.plan.deployment,
             env,
         }),
+    }
+}
+
+/// The script, in the project's own folder. Without it the commands are still printed.
+fn write_script(session: &Session, deployment: DeploymentId, steps: &[StuckStep]) -> Option<PathBuf> {
+    let folder = session.config.project_dir.join(".nuages");
+    match finish::write(&folder, deployment, &session.config.env.name, steps) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            tracing::warn!(%error, "the script that finishes by hand was not written");
+            None
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use nuages_model::ReleaseId;
 use nuages_saga::{ApplyError, Reversal, StepContext, StepError, TypedCheck, TypedObservation, TypedStep};
 use serde::{Deserialize, Serialize};
 
-use super::Tools;
+use super::{Tools, by_hand};
 
 /// Parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,16 +192,32 @@ impl TypedStep for Migrate {
             let overrides = serde_json::json!({"containerOverrides": [
                 {"name": params.container, "command": ["python", "manage.py", verb]},
             ]});
-            format!(
-                "aws ecs run-task --cluster '{}' --task-definition '{}' --launch-type FARGATE \
-                 --network-configuration '{network}' --overrides '{overrides}'",
-                params.cluster, params.task_definition
-            )
+            let words = [
+                "ecs",
+                "run-task",
+                "--cluster",
+                &params.cluster,
+                "--task-definition",
+                &params.task_definition,
+                "--launch-type",
+                "FARGATE",
+                "--network-configuration",
+                &network.to_string(),
+                "--overrides",
+                &overrides.to_string(),
+            ];
+            by_hand::aws(&self.0.aws, &words)
         };
-        let log = format!(
-            "aws logs tail '{}' --log-stream-name-prefix '{stream}' --since 1d",
-            params.log.group
-        );
+        let tail = [
+            "logs",
+            "tail",
+            &params.log.group,
+            "--log-stream-name-prefix",
+            &stream,
+            "--since",
+            "1d",
+        ];
+        let log = by_hand::aws(&self.0.aws, &tail);
         vec![log.clone(), manage("showmigrations"), manage("migrate"), log]
     }
 

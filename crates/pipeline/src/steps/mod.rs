@@ -3,6 +3,7 @@
 //! Invariant: a step acts on its parameters and the account alone: never on `nuages.toml` or the working tree, which may
 //! have changed by the time that somebody resumes. A change of a kind's meaning or parameters is a new version of it.
 
+mod by_hand;
 mod database;
 mod definition;
 mod release;

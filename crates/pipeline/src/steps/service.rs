@@ -9,7 +9,7 @@ use nuages_saga::{ApplyError, Reversal, StepContext, StepError, TypedCheck, Type
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Tools, ecs_apply, ecs_error, stop_token};
+use super::{Tools, by_hand, ecs_apply, ecs_error, stop_token};
 
 /// Parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,19 +155,28 @@ impl TypedStep for Service {
     }
 
     fn by_hand(&self, before: Self::Before, _: Option<ServiceChange>) -> Vec<String> {
-        let (cluster, service) = (&self.1.cluster, &self.1.spec.name);
+        let aws = |verb: &[&str], more: &[&str]| {
+            let place = ["--cluster", self.1.cluster.as_str()];
+            by_hand::aws(&self.0.aws, &[&["ecs"], verb, &place, more].concat())
+        };
+        let service = self.1.spec.name.as_str();
         match before {
-            Some(before) => vec![
-                format!(
-                    "aws ecs update-service --cluster '{cluster}' --service '{service}' --task-definition '{}' \
-                     --desired-count {}",
-                    before.settings.task_definition, before.settings.desired
-                ),
-                format!("aws ecs wait services-stable --cluster '{cluster}' --services '{service}'"),
-            ],
-            None => vec![format!(
-                "aws ecs delete-service --force --cluster '{cluster}' --service '{service}'"
-            )],
+            Some(before) => {
+                let desired = before.settings.desired.to_string();
+                let update = [
+                    "--service",
+                    service,
+                    "--task-definition",
+                    before.settings.task_definition.as_str(),
+                    "--desired-count",
+                    &desired,
+                ];
+                vec![
+                    aws(&["update-service"], &update),
+                    aws(&["wait", "services-stable"], &["--services", service]),
+                ]
+            }
+            None => vec![aws(&["delete-service", "--force"], &["--service", service])],
         }
     }
 
