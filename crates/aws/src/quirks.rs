@@ -155,6 +155,7 @@ mod tests {
                 "https://a.elb.amazonaws.com/"
             );
             assert!(!quirks.database_by_api() && !quirks.registry_is_plain_http());
+            assert!(quirks.change_sets_see_outputs() && quirks.needs_service_linked_roles());
         }
     }
 
@@ -174,5 +175,6 @@ mod tests {
                 .as_str(),
             "http://blog-local.alb.localhost:4600/"
         );
+        assert!(!quirks.change_sets_see_outputs() && !quirks.needs_service_linked_roles());
     }
 }

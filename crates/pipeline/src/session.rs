@@ -67,6 +67,8 @@ pub struct LocalEndpoint {
     pub url: String,
     /// The account it answers for.
     pub account: String,
+    /// Whether it was not there before this session.
+    pub made: bool,
 }
 
 impl Session {
@@ -99,6 +101,14 @@ impl Session {
     pub(crate) async fn lease(&self, doing: &str) -> Result<LeaseGuard, PipelineError> {
         let store = Arc::new(self.store.clone());
         Ok(LeaseGuard::acquire(store, Holder::here(doing), LeaseTiming::default()).await?)
+    }
+
+    /// Takes away a local emulator that was made for this session alone: who only looks leaves nothing behind.
+    pub async fn leave_nothing(&self, ui: &Ui) -> Result<(), PipelineError> {
+        if self.emulator.as_ref().is_some_and(|emulator| emulator.made) {
+            remove_emulator(&self.config, ui).await?;
+        }
+        Ok(())
     }
 
     /// `APP-ENV`.
@@ -175,6 +185,7 @@ async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, Pipel
             Ok(LocalEndpoint {
                 url: running.endpoint,
                 account: running.account,
+                made: running.found == Found::Fresh,
             })
         }
         Err(error) => {
@@ -202,6 +213,7 @@ async fn find_emulator(config: &Config) -> Result<Option<LocalEndpoint>, Pipelin
         LocalStatus::Running { endpoint, .. } => Ok(Some(LocalEndpoint {
             url: endpoint,
             account: settings.account,
+            made: false,
         })),
         LocalStatus::Absent | LocalStatus::Stopped => Err(PipelineError::refused(
             "the local environment is not running",

@@ -30,17 +30,19 @@ pub(crate) async fn run(app: &App, verb: InfraVerb) -> Result<Ending, PipelineEr
             let session = app.open(&env.env).await?;
             let bootstrap = nuages_pipeline::infra_bootstrap(&session, repository.as_deref()).await?;
             if apply {
-                bootstrap::apply(app, &session, &bootstrap, yes).await
-            } else {
-                bootstrap::print(app, &bootstrap)
+                return bootstrap::apply(app, &session, &bootstrap, yes).await;
             }
+            session.leave_nothing(&app.ui).await?;
+            bootstrap::print(app, &bootstrap)
         }
     }
 }
 
 async fn plan(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let session = app.open(env).await?;
-    let plan = nuages_pipeline::infra_plan(&session, &app.ui).await?;
+    let planned = nuages_pipeline::infra_plan(&session, &app.ui).await;
+    session.leave_nothing(&app.ui).await?;
+    let plan = planned?;
     for change in &plan.changes {
         if app.json() {
             screen::object(&json!({"v": 1, "change": change.to_string()}));
@@ -115,6 +117,7 @@ async fn drift(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
 async fn cost(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let session = app.open(env).await?;
     let estimate = nuages_pipeline::infra_cost(&session);
+    session.leave_nothing(&app.ui).await?;
     if app.json() {
         screen::record(&estimate);
         return Ok(Ending::Done);

@@ -9,7 +9,9 @@ use crate::screen;
 
 pub(crate) async fn run(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let session = app.open(env).await?;
-    let plan = nuages_pipeline::plan(&session, &app.ui).await?;
+    let planned = nuages_pipeline::plan(&session, &app.ui).await;
+    session.leave_nothing(&app.ui).await?;
+    let plan = planned?;
     let changes: Vec<String> = plan.infra.changes.iter().map(ToString::to_string).collect();
     let ending = if plan.has_changes() {
         Ending::Changes

@@ -218,8 +218,13 @@ fn step(what: &str) {
 fn a_blog_from_source_to_a_page_and_back() {
     let blog = Blog::new();
 
-    step("the first deployment");
+    step("a plan leaves nothing behind, not even an emulator");
     blog.mark("first");
+    blog.run(&["plan"]).ended(2);
+    let container = format!("name=nuages-local-{}", blog.name);
+    assert_eq!(docker(&["ps", "-aq", "--filter", &container]), "");
+
+    step("the first deployment");
     blog.deploy().ended(0).tells("v1 serves");
     blog.shows("mark:first");
     blog.answers_to_forms();
