@@ -14,7 +14,7 @@ const WIDTH: &str = "120";
 /// Builds binaries of the workspace. `--workspace` selects the features that every other build selects too; without it
 /// each SDK crate would be compiled twice.
 pub(crate) fn binaries(names: &[&str], row: &Row) -> Outcome {
-    finish(start(&binary_arguments(names))?, row)
+    cargo(&binary_arguments(names), row)
 }
 
 /// cargo's arguments for [`binaries`].
@@ -22,6 +22,19 @@ pub(crate) fn binary_arguments<'a>(names: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec!["build", "--workspace"];
     args.extend(names.iter().flat_map(|name| ["--bin", name]));
     args
+}
+
+/// Runs a cargo command that compiles, to its end.
+pub(crate) fn cargo(args: &[&str], row: &Row) -> Outcome {
+    let mut child = start(args)?;
+    if let Some(stderr) = child.stderr.take() {
+        follow(stderr, row);
+    }
+    if child.wait()?.success() {
+        Ok(())
+    } else {
+        Err("cargo could not build it".into())
+    }
 }
 
 /// Starts a cargo command whose progress [`follow`] reads.
@@ -36,17 +49,6 @@ pub(crate) fn start(args: &[&str]) -> Outcome<Child> {
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?)
-}
-
-fn finish(mut child: Child, row: &Row) -> Outcome {
-    if let Some(stderr) = child.stderr.take() {
-        follow(stderr, row);
-    }
-    if child.wait()?.success() {
-        Ok(())
-    } else {
-        Err("cargo could not build it".into())
-    }
 }
 
 /// Shows what cargo says until it is through.

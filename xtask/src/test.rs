@@ -17,9 +17,12 @@ pub(crate) fn run(filter: Option<&str>, keep: bool) -> Outcome {
     // Ctrl-C reaches the children too: they end, and what they leave is swept here.
     ctrlc::set_handler(|| {})?;
     let board = Board::new();
-    let row = board.row("Build what makes images and emulators");
-    build::binaries(&[images::BINARY, "testkit"], &row)?;
+    let row = board.row("Build what makes images");
+    build::binaries(&[images::BINARY], &row)?;
     row.done("");
+    // The binary that the end-to-end tests start, and the one that starts the emulators.
+    let row = board.row("Build nuages");
+    beside_images("test", &board, row, &build::binary_arguments(&["nuages", "testkit"]))?;
     let row = board.row("Build the tests");
     let nextest = tools::has("cargo-nextest", "--version");
     let runner: &[&str] = if nextest {
@@ -30,10 +33,7 @@ pub(crate) fn run(filter: Option<&str>, keep: bool) -> Outcome {
         );
         &["test"]
     };
-    beside_images("test", &board, row, &[runner, &["--workspace", "--no-run"]].concat())?;
-    let row = board.row("Build nuages");
-    // The binary that the end-to-end tests start.
-    build::binaries(&["nuages"], &row)?;
+    build::cargo(&[runner, &["--workspace", "--no-run"]].concat(), &row)?;
     row.done("");
 
     let emulators = start()?;
