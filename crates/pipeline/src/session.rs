@@ -14,7 +14,7 @@ use nuages_releases::{Circumstances, EnvironmentKey, EnvironmentStore, Store, Su
 use nuages_saga::{Events, Holder, LeaseGuard, LeaseTiming, MessageLevel};
 
 use crate::error::PipelineError;
-use crate::ui::Ui;
+use crate::ui::{Ui, count};
 
 /// The version of this build, as plans record it.
 pub const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -237,9 +237,13 @@ pub(crate) async fn remove_emulator(config: &Config, ui: &Ui) -> Result<bool, Pi
                 (removed.containers.len(), removed.networks.len(), removed.volumes.len());
             let existed = containers + networks + volumes > 0;
             if existed || images > 0 {
-                task.done(format!(
-                    "{containers} containers, {networks} networks, {volumes} volumes, {images} image names"
-                ));
+                let parts = [
+                    (containers, "container"),
+                    (networks, "network"),
+                    (volumes, "volume"),
+                    (images, "image name"),
+                ];
+                task.done(parts.map(|(number, what)| count(number, what)).join(", "));
             } else {
                 task.unchanged("there is none");
             }
