@@ -59,9 +59,11 @@ impl Board {
 }
 
 fn style(sign: &str) -> ProgressStyle {
-    ProgressStyle::with_template(&format!("{sign} {{prefix:.bold}}  {{wide_msg:.dim}} {{elapsed:.dim}}"))
-        .unwrap_or_else(|_| ProgressStyle::default_spinner())
-        .tick_strings(&["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏", " "])
+    ProgressStyle::with_template(&format!(
+        "{sign} {{prefix:.bold}}  {{wide_msg:.dim}} {{elapsed_precise:.dim}}"
+    ))
+    .unwrap_or_else(|_| ProgressStyle::default_spinner())
+    .tick_strings(&["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏", " "])
 }
 
 impl Row {
@@ -91,12 +93,6 @@ impl Row {
         } else {
             eprintln!("{line}");
         }
-    }
-
-    /// Ends well, with its last status as the summary.
-    pub(crate) fn done_as_is(self) {
-        let text = self.bar.message();
-        self.done(&text);
     }
 
     pub(crate) fn done(self, text: &str) {

@@ -9,18 +9,18 @@ use crate::{build, images};
 /// Which of the two works that run side by side came to its end.
 enum Ended {
     Build,
-    Images { made: usize, words: String },
+    Images { made: usize, words: String, row: Row },
 }
 
 /// Runs cargo, as `row`, while the images for a purpose are made.
 pub(crate) fn beside_images(purpose: &str, board: &Board, row: Row, cargo: &[&str]) -> Outcome {
     let mut making = images::start(purpose)?;
     let mut building = build::start(cargo)?;
-    let images_row = board.row("Container images");
+    let mut images_row = Some(board.row("Container images"));
     let (send, ended) = std::sync::mpsc::channel();
     let (mut build_failed, mut images_failed) = (None, None);
     std::thread::scope(|scope| -> Outcome {
-        let (row, images_row) = (&row, &images_row);
+        let row = &row;
         if let Some(stderr) = building.stderr.take() {
             let send = send.clone();
             scope.spawn(move || {
@@ -28,11 +28,12 @@ pub(crate) fn beside_images(purpose: &str, board: &Board, row: Row, cargo: &[&st
                 send.send(Ended::Build)
             });
         }
-        if let (Some(stdout), Some(stderr)) = (making.stdout.take(), making.stderr.take()) {
+        if let (Some(stdout), Some(stderr), Some(row)) = (making.stdout.take(), making.stderr.take(), images_row.take())
+        {
             scope.spawn(move || {
-                let made = images::follow(stdout, images_row);
+                let made = images::follow(stdout, &row);
                 let words = images::words(stderr);
-                send.send(Ended::Images { made, words })
+                send.send(Ended::Images { made, words, row })
             });
         }
         for end in ended.iter().take(2) {
@@ -43,12 +44,15 @@ pub(crate) fn beside_images(purpose: &str, board: &Board, row: Row, cargo: &[&st
                         making.kill()?;
                     }
                 }
-                Ended::Images { made, words } => {
+                Ended::Images { made, words, row } => {
                     if making.wait()?.success() {
-                        images_row.status(&images::summary(made));
-                    } else if build_failed.is_none() {
-                        images_failed = Some(words);
-                        building.kill()?;
+                        row.done(&images::summary(made));
+                    } else {
+                        row.failed("");
+                        if build_failed.is_none() {
+                            images_failed = Some(words);
+                            building.kill()?;
+                        }
                     }
                 }
             }
@@ -56,12 +60,10 @@ pub(crate) fn beside_images(purpose: &str, board: &Board, row: Row, cargo: &[&st
         Ok(())
     })?;
     if let Some(words) = images_failed {
-        images_row.failed("");
         row.failed("stopped");
         tools::say(&words);
         return Err("the container images could not be made".into());
     }
-    images_row.done_as_is();
     if let Some(why) = build_failed {
         row.failed("");
         return Err(why.into());
