@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nuages_config::Project;
 use nuages_model::EnvName;
 use nuages_pipeline::{Ending, OpenOptions, PipelineError, Session, Ui};
-use nuages_saga::{Cancel, Events};
+use nuages_saga::{Cancel, Events, Level};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -103,12 +103,21 @@ pub(crate) async fn run(cli: Cli) -> Ending {
         shown,
     };
     let ended = boxed(dispatch(&app, cli.verb)).await;
+    // What was cut off fails in its own words; the exit code says who ended it.
+    let stopped = app.ui.cancel.level() > Level::None;
+    let as_asked = move |ending| {
+        if stopped && ending == Ending::Failed {
+            Ending::Interrupted
+        } else {
+            ending
+        }
+    };
     listening.abort();
     // The reporter ends when the last sender is gone.
     let _ = listening.await;
     drop(app);
     if choice.json {
-        let ending = ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &events));
+        let ending = as_asked(ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &events)));
         drop(events);
         let _ = showing.await;
         screen::show();
@@ -117,7 +126,7 @@ pub(crate) async fn run(cli: Cli) -> Ending {
     drop(events);
     let _ = showing.await;
     screen::show();
-    ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &Events::none()))
+    as_asked(ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &Events::none())))
 }
 
 /// A verb's future is large; the stack of the first thread is not.
@@ -151,12 +160,12 @@ async fn dispatch(app: &App, verb: Verb) -> Result<Ending, PipelineError> {
             let which = verbs::history::Which {
                 deployment,
                 list,
-                limit,
+                limit: usize::from(limit),
             };
             verbs::history::run(app, &env.env, which, page.as_deref()).await
         }
         Verb::Lease { verb } => verbs::lease::run(app, verb).await,
-        Verb::Releases { env, all, limit } => verbs::releases::run(app, &env.env, all, limit).await,
+        Verb::Releases { env, all, limit } => verbs::releases::run(app, &env.env, all, usize::from(limit)).await,
         Verb::Status { env } => verbs::status::run(app, &env.env).await,
         Verb::Logs {
             env,

@@ -126,8 +126,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE.html")]
         page: Option<PathBuf>,
         /// Looks at so many of the latest
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: usize,
+        #[arg(long, default_value = "100", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        limit: u16,
     },
     /// Who acts on an environment now
     Lease {
@@ -142,8 +142,8 @@ pub(crate) enum Verb {
         #[arg(long)]
         all: bool,
         /// At most so many
-        #[arg(long, default_value_t = 20, value_name = "N")]
-        limit: usize,
+        #[arg(long, default_value = "20", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        limit: u16,
     },
     /// What serves now
     Status {

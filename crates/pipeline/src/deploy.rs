@@ -71,7 +71,7 @@ async fn deploy_in(
     let fingerprint = fingerprint::of(&source, config, ground.secrets.versions().into_iter());
     if !options.force
         && !ground.database_moved
-        && let Some(serving) = unchanged(session, &ground, &fingerprint, ui).await?
+        && let Some(serving) = unchanged(session, &ground, &fingerprint, url.as_ref(), ui).await?
     {
         return Ok(Deployed {
             release: serving,
@@ -118,7 +118,7 @@ async fn deploy_in(
         };
         session.store.record(lease.fence(), failed).await?;
     }
-    conclude(&report, "the deployment", session)?;
+    conclude(&report, "the deployment", session, ui)?;
     let release = session.store.release(ReleaseRef::Id(release)).await?;
     let release = release.ok_or_else(|| PipelineError::machine("read the record of the release", "it is not there"))?;
     Ok(Deployed {
@@ -142,6 +142,7 @@ async fn unchanged(
     session: &Session,
     ground: &Ground,
     fingerprint: &str,
+    url: Option<&Url>,
     ui: &Ui,
 ) -> Result<Option<Release>, PipelineError> {
     let Some(serving) = session.store.serving().await? else {
@@ -151,7 +152,12 @@ async fn unchanged(
         return Ok(None);
     }
     let task = ui.events.task("compare", "Compare with what serves");
-    match live::differs(session, &ground.outputs.cluster, &serving).await {
+    let differs = match live::differs(session, &ground.outputs.cluster, &serving).await {
+        // Steady tasks are not yet a site that answers.
+        Ok(None) => Ok(live::silent(session, &ground.outputs, url).await),
+        other => other,
+    };
+    match differs {
         Ok(None) => {
             task.unchanged(format!("{} serves, and nothing changed", serving.number));
             Ok(Some(serving))

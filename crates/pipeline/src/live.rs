@@ -2,11 +2,45 @@
 //!
 //! Invariant: reads only; anything that cannot be told counts as different.
 
+use std::time::Duration;
+
 use nuages_ecs::{Cluster, ServiceStatus};
+use nuages_infra::StackOutputs;
 use nuages_releases::Release;
+use tokio::time::Instant;
+use url::Url;
 
 use crate::error::PipelineError;
 use crate::session::Session;
+use crate::steps::SmokeParams;
+
+/// Tasks that were started again need some seconds before they answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Why the environment does not answer that it is ready; none where it does, or where there is nothing to ask.
+pub(crate) async fn silent(session: &Session, outputs: &StackOutputs, url: Option<&Url>) -> Option<String> {
+    let health = session.config.web()?.1.health.as_ref()?;
+    let smoke = SmokeParams {
+        url: url?.clone(),
+        via: outputs.web.as_ref().map(|web| web.dns_name.clone()),
+        ready: health.ready.clone(),
+        page: "/".into(),
+        rollout: None,
+    };
+    let client = match smoke.client().await {
+        Ok(client) => client,
+        Err(error) => return Some(error.to_string()),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match smoke.ask(&client, &smoke.ready).await {
+            Ok(_) => return None,
+            Err(why) if Instant::now() >= deadline => return Some(why),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
 
 /// Why the live state is not the recorded release's; none where it is.
 pub(crate) async fn differs(

@@ -79,7 +79,7 @@ async fn finish_in(session: &Session, way: Way, lease: &LeaseGuard, ui: &Ui) -> 
         (Way::Back, nuages_saga::Outcome::Restored { .. })
     );
     if !undone_as_asked {
-        conclude(&report, &format!("the interrupted {}", open.operation), session)?;
+        conclude(&report, &format!("the interrupted {}", open.operation), session, ui)?;
     }
     let release = session.store.serving().await?;
     let url = match state {

@@ -93,12 +93,17 @@ fn end(scope: TaskScope, outcome: &Outcome) {
 }
 
 /// What a report means for the person.
-pub(crate) fn conclude(report: &Report, operation: &str, session: &Session) -> Result<(), PipelineError> {
+pub(crate) fn conclude(report: &Report, operation: &str, session: &Session, ui: &Ui) -> Result<(), PipelineError> {
     let env = session.config.env.name.to_string();
     let operation = operation.to_owned();
     let names = |steps: &[StepId]| steps.iter().map(ToString::to_string).collect::<Vec<_>>();
     match &report.outcome {
         Outcome::Finished => Ok(()),
+        // A step that was asked to stop fails in its own words; what ended the run is the person's wish.
+        Outcome::Restored { kept, .. } if ui.stopped() => Err(PipelineError::Interrupted {
+            operation,
+            kept: names(kept),
+        }),
         Outcome::Restored {
             kept,
             failure: Some(failure),

@@ -81,7 +81,7 @@ async fn down(app: &App, env: &EnvName, yes: bool) -> Result<Ending, PipelineErr
     let text = if down.existed {
         format!("{env} is down")
     } else {
-        format!("there was no {env} to take down")
+        format!("there is no environment {env}: nothing was taken down")
     };
     app.ui.events.message(MessageLevel::Info, text, None);
     Ok(Ending::Done)

@@ -16,10 +16,15 @@ pub(crate) fn run(app: &App, dir: &Path) -> Result<Ending, PipelineError> {
         screen::object(&serde_json::json!({"v": 1, "written": path}));
     } else {
         screen::complain(&format!("wrote {path}"));
-        for line in detected.advice() {
+        let advice = detected.advice();
+        for line in &advice {
             screen::complain(&format!("  {line}"));
         }
-        screen::complain("next: nuages deploy --env local");
+        screen::complain(if advice.is_empty() {
+            "next: nuages deploy --env local"
+        } else {
+            "next: see to the lines above, then nuages deploy --env local"
+        });
     }
     Ok(Ending::Done)
 }

@@ -428,6 +428,6 @@ fn a_blog_from_source_to_a_page_and_back() {
     assert_eq!(left_of(&blog.name, &account), BTreeSet::new());
     blog.run(&["infra", "down", "--yes"])
         .ended(0)
-        .tells("there was no local to take down");
+        .tells("nothing was taken down");
     blog.run(&["status"]).ended(4).ends_telling("nuages deploy --env local");
 }

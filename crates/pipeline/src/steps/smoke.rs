@@ -55,7 +55,7 @@ const MAX_PAGE: usize = 4 << 20;
 
 impl SmokeParams {
     /// A client that reaches the URL's host where it really is.
-    async fn client(&self) -> Result<reqwest::Client, StepError> {
+    pub(crate) async fn client(&self) -> Result<reqwest::Client, StepError> {
         // Whoever chose a provider of cryptography first is kept; in a rollback nobody has.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = reqwest::Client::builder()
@@ -77,7 +77,8 @@ impl SmokeParams {
         client.build().map_err(StepError::new)
     }
 
-    async fn ask(&self, client: &reqwest::Client, path: &str) -> Result<(u16, String), String> {
+    /// Asks for a path; the error says what came instead.
+    pub(crate) async fn ask(&self, client: &reqwest::Client, path: &str) -> Result<(u16, String), String> {
         let url = self.url.join(path).map_err(|e| e.to_string())?;
         let mut answer = client
             .get(url.clone())
