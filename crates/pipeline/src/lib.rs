@@ -39,6 +39,7 @@ mod probe;
 mod resume;
 mod rollback;
 mod run;
+mod schema;
 mod secrets;
 mod session;
 mod stack;

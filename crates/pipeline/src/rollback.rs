@@ -2,10 +2,7 @@
 //!
 //! Invariant: what runs afterwards is what was recorded, revision by revision: nothing is built, pushed or guessed.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use nuages_ecs::{Cluster, PreviousService};
-use nuages_migrate::changed_between;
 use nuages_releases::{Release, ReleaseRef};
 use nuages_saga::{JournalStore as _, LeaseGuard, Plan, SagaError, StepSpec, output};
 use serde_json::json;
@@ -18,9 +15,9 @@ use crate::layout::rollout_limit;
 use crate::parts::{params, service_steps, smoke_step, step_id, wait_step};
 use crate::run::{Run, conclude, diff_lines};
 use crate::session::{Session, TOOL_VERSION};
-use crate::stack;
 use crate::steps::{ReturnParams, ServiceParams, kind};
 use crate::ui::Ui;
+use crate::{schema, stack};
 
 /// How a rollback is made.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +64,7 @@ async fn rollback_in(
         ));
     };
     let target = target(session, options, &serving).await?;
-    let changes = schema_changes(&target, &serving);
+    let changes = schema::changes(session, outputs.world, &target, &serving).await?;
     if !changes.is_empty() && !options.code_only {
         return Err(PipelineError::refused(
             format!(
@@ -98,7 +95,7 @@ async fn rollback_in(
     let plan = run.plan(plan, planning, |plan| diff_lines(plan).join("; ")).await?;
     let scope = ui.events.task("roll-back", format!("Roll back to {}", target.number));
     let report = run.carry_out(&plan, scope, ui).await?;
-    conclude(&report, "the rollback", session)?;
+    conclude(&report, "the rollback", session, ui)?;
     let release = session
         .store
         .release(ReleaseRef::Id(target.id))
@@ -215,32 +212,4 @@ async fn make_plan(
             back,
         )],
     ))
-}
-
-/// What lies between two releases' schemas, as sentences; empty where they are the same.
-fn schema_changes(from: &Release, to: &Release) -> Vec<String> {
-    let set = |release: &Release| {
-        let databases = release.migrations.iter().map(|(alias, state)| {
-            let mut applied: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-            for name in &state.applied {
-                if let Some((app, name)) = name.split_once('.') {
-                    applied.entry(app.to_owned()).or_default().insert(name.to_owned());
-                }
-            }
-            (
-                alias.clone(),
-                nuages_migrate::DatabaseSet {
-                    applied,
-                    ..Default::default()
-                },
-            )
-        });
-        nuages_migrate::AppliedSet {
-            databases: databases.collect(),
-        }
-    };
-    changed_between(&set(from), &set(to))
-        .iter()
-        .map(ToString::to_string)
-        .collect()
 }

@@ -20,7 +20,7 @@ use nuages_releases::EnvironmentStore;
 use nuages_saga::{ApplyError, Fence, Registry, StepContext, StepError, Typed};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use database::MigrateParams;
+pub(crate) use database::{MigrateOutput, MigrateParams};
 pub(crate) use definition::DefinitionParams;
 pub(crate) use release::{RecordParams, ReturnParams};
 pub(crate) use rollout::{RolloutParams, RolloutService};
