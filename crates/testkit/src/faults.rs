@@ -255,7 +255,10 @@ mod tests {
                 "x-amz-target",
                 format!("AmazonEC2ContainerServiceV20141113.{operation}"),
             )
-            .body(relay::whole("{}"))
+            .body(relay::whole(match operation {
+                "UpdateService" => r#"{"service":"web"}"#,
+                _ => "{}",
+            }))
             .unwrap()
     }
 
