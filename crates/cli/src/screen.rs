@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
 use serde::Serialize;
 
 enum Line {
@@ -41,6 +42,11 @@ pub(crate) fn show() {
             Line::Note(line) => writeln!(err, "{line}"),
         };
     }
+}
+
+/// A moment as lists show it, in UTC.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// An object a line.

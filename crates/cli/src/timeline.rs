@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use nuages_saga::{Act, ActOutcome, History, Mode};
 
-use crate::verbs::history::{end, time, took};
+use crate::screen::time;
+use crate::verbs::history::{end, took};
 
 const WIDTH: f64 = 640.0;
 const ROW: usize = 30;

@@ -90,7 +90,7 @@ fn list(app: &App, env: &EnvName, known: &[Summary]) {
         [
             summary.deployment.to_string(),
             summary.operation.clone(),
-            time(summary.created),
+            screen::time(summary.created),
             took(summary.created, Some(summary.updated)),
             end(summary.end.as_ref()).to_owned(),
         ]
@@ -104,7 +104,7 @@ fn list(app: &App, env: &EnvName, known: &[Summary]) {
 fn show(history: &History) {
     screen::say(&format!("deployment  {}", history.deployment));
     screen::say(&format!("operation   {}", history.operation));
-    screen::say(&format!("began       {}", time(history.began)));
+    screen::say(&format!("began       {}", screen::time(history.began)));
     screen::say(&format!("took        {}", took(history.began, Some(history.last))));
     screen::say(&format!("end         {}", end(history.end.as_ref())));
     for turn in &history.turns {
@@ -117,7 +117,7 @@ fn show(history: &History) {
             "{mode:11} by {} with nuages {} at {}",
             turn.holder,
             turn.tool,
-            time(turn.began)
+            screen::time(turn.began)
         ));
     }
     screen::say("");
@@ -144,10 +144,6 @@ fn show(history: &History) {
             }
         }
     }
-}
-
-pub(crate) fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// How long something took; a dash where its end is not known.

@@ -32,12 +32,11 @@ async fn show(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     match lease {
         None => screen::say(&format!("Nobody holds {env}.")),
         Some(lease) => {
-            let time = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
             screen::say(&format!("holder    {}", lease.holder));
             screen::say(&format!("state     {}", word(standing(&lease))));
-            screen::say(&format!("since     {}", time(lease.acquired)));
-            screen::say(&format!("renewed   {}", time(lease.renewed)));
-            screen::say(&format!("expires   {}", time(lease.expires)));
+            screen::say(&format!("since     {}", screen::time(lease.acquired)));
+            screen::say(&format!("renewed   {}", screen::time(lease.renewed)));
+            screen::say(&format!("expires   {}", screen::time(lease.expires)));
         }
     }
     Ok(Ending::Done)

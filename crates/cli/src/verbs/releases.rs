@@ -30,7 +30,7 @@ pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Re
         [
             format!("{mark}{}", release.number),
             release.outcome.to_string() + if release.archived { ", archived" } else { "" },
-            release.created.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            screen::time(release.created),
             release.created_by.clone(),
             commit(release),
             release.image_digest.short().to_owned(),

@@ -46,7 +46,7 @@ fn show(env: &EnvName, status: &EnvironmentStatus) {
     screen::say(&format!("stack        {}", status.stack.clone().unwrap_or_else(none)));
     let release = status.serving.as_ref().map_or_else(none, |release| {
         let commit = commit(release);
-        let made = release.created.strftime("%Y-%m-%d %H:%M:%SZ");
+        let made = screen::time(release.created);
         format!("{} of {made} by {} {commit}", release.number, release.created_by)
             .trim_end()
             .to_owned()
