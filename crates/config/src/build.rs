@@ -9,7 +9,8 @@ use nuages_model::ImageRef;
 use serde::{Serialize, Serializer};
 
 use crate::problem::Problem;
-use crate::reader::{Field, Section, shown};
+use crate::reader::{Field, Section, Word};
+use crate::words::shown;
 
 /// How the image is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,11 +39,10 @@ pub struct Build {
 /// What makes the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Builder {
     /// A Dockerfile, through the Docker engine.
     Docker,
-    /// Layers made without an engine.
-    Layers,
 }
 
 /// What the image runs on.
@@ -146,23 +146,20 @@ impl Build {
 
 fn builder(field: &Field<'_>) -> Option<Builder> {
     let choices = [
-        ("auto", Builder::Docker),
-        ("docker", Builder::Docker),
-        ("layers", Builder::Layers),
+        ("auto", Word::Now(Builder::Docker)),
+        ("docker", Word::Now(Builder::Docker)),
+        ("layers", Word::Later),
     ];
-    let builder = field.choice(&choices)?;
-    if builder == Builder::Layers {
-        field.notes.add(
-            field
-                .problem(
-                    "images cannot be built without a Docker engine yet",
-                    "not in this version",
-                )
-                .help("builder = \"docker\" builds the project's Dockerfile")
-                .unsupported(),
-        );
+    match field.choice_or_later(&choices)? {
+        Word::Now(builder) => Some(builder),
+        Word::Later => {
+            field.refuse_for_now(
+                "building images without a Docker engine has no code yet",
+                "builder = \"docker\" builds the project's Dockerfile",
+            );
+            None
+        }
     }
-    Some(builder)
 }
 
 /// A name of a Dockerfile's stage.

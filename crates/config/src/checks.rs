@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::build::stage;
 use crate::duration;
 use crate::problem::Problem;
-use crate::reader::{Field, shown};
+use crate::reader::Field;
+use crate::words::shown;
 
 /// One gate: a command in a fresh container of the image that would be deployed, with a throw-away database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

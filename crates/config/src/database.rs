@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 
-use crate::reader::{Field, Section, shown};
+use crate::reader::{Field, Section};
+use crate::words::shown;
 
 /// The managed database of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

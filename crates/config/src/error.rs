@@ -26,6 +26,12 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
+    /// A `nuages.toml` beyond any that a person writes.
+    #[error("failed to read {}: it is larger than 256 KiB", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file could not be written.
     #[error("failed to write {}", path.display())]
     Write {
@@ -80,8 +86,19 @@ impl ConfigError {
                 let commands = found.iter().map(|dir| format!("nuages init {}", dir.display()));
                 Some(format!("choose one:\n{}", commands.collect::<Vec<_>>().join("\n")))
             }
+            Self::TooLarge { .. } => {
+                Some("look whether it is a nuages.toml at all; `--project DIR` names another folder".to_owned())
+            }
             Self::Exists { path } => Some(format!("remove {} first, to have a new one made", path.display())),
-            Self::Read { .. } | Self::Write { .. } | Self::Invalid(_) => None,
+            Self::Read { path, source } => match source.kind() {
+                io::ErrorKind::NotFound => {
+                    Some("name a folder that exists: with `--project DIR` or NUAGES_PROJECT".to_owned())
+                }
+                io::ErrorKind::PermissionDenied => Some(format!("make it readable: `chmod u+r {}`", path.display())),
+                _ => None,
+            },
+            Self::Invalid(errors) => errors.problems().first()?.hint().map(str::to_owned),
+            Self::Write { .. } => None,
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::config::{App, Environment};
 use crate::merge::overlay;
 use crate::node::{Node, Table};
 use crate::problem::Problem;
-use crate::reader::{Field, Notes, Section, nearest, quoted, shown};
+use crate::reader::{Field, Notes, Section};
+use crate::words::{nearest, quoted, shown};
 use crate::{
     Build, Config, ConfigErrors, Database, Migrations, Network, checks, place, rollout, secrets, service, variables,
 };
@@ -36,11 +37,14 @@ impl ConfigFile {
     /// Every problem of the file is told, in all of its environments.
     pub fn parse(path: impl AsRef<Path>, text: &str) -> Result<Self, ConfigErrors> {
         let path = path.as_ref();
-        let text: Arc<str> = text.into();
+        // An editor's mark is no part of what the person wrote.
+        let text: Arc<str> = text.strip_prefix('\u{feff}').unwrap_or(text).into();
         let name = name(path);
         let (table, errors) = DeTable::parse_recoverable(&text);
         if !errors.is_empty() {
-            let problems = own_errors(&text, &errors).map(syntax).collect();
+            // Each is read again from its line on: of noise, the beginning is enough.
+            let errors = &errors[..errors.len().min(MOST_SYNTAX)];
+            let problems = own_errors(&text, errors).map(syntax).collect();
             return Err(ConfigErrors::new(&name, &text, problems));
         }
         let root = Node::of_table(&table);
@@ -56,6 +60,30 @@ impl ConfigFile {
             Ok(file)
         } else {
             Err(ConfigErrors::new(&name, &text, problems))
+        }
+    }
+
+    /// As [`parse`](Self::parse), of what stands in a file, which may be anything.
+    ///
+    /// ```
+    /// let errors = nuages_config::ConfigFile::parse_bytes("nuages.toml", b"[app]\nname = '\xff'").unwrap_err();
+    /// assert_eq!(errors.problems()[0].position(), Some((2, 9)));
+    /// ```
+    pub fn parse_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self, ConfigErrors> {
+        let path = path.as_ref();
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(path, text),
+            Err(error) => {
+                let at = error.valid_up_to();
+                let problem = Problem::new("the file is not text in UTF-8").at(&(at..at + 1), "here");
+                let problem = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+                    problem.help("it looks like UTF-16, as some shells of Windows write it: save it as UTF-8")
+                } else {
+                    problem.help("save it as UTF-8 in the editor")
+                };
+                let text: Arc<str> = String::from_utf8_lossy(bytes).into();
+                Err(ConfigErrors::new(&name(path), &text, vec![problem]))
+            }
         }
     }
 
@@ -167,7 +195,7 @@ impl ConfigFile {
             .and_then(|mut section| {
                 let name = section
                     .require("name", "name = \"blog\"")
-                    .and_then(|field| field.parsed::<AppName>());
+                    .and_then(|field| field.named::<AppName>());
                 section.finish();
                 name
             });
@@ -262,6 +290,9 @@ fn name(path: &Path) -> String {
         .unwrap_or(path);
     short.display().to_string()
 }
+
+/// Mistakes of syntax that are told at once.
+const MOST_SYNTAX: usize = 20;
 
 fn no_environment() -> Problem {
     Problem::new("no environment is named").help("for example\n\n[environments.local]\nemulator = \"ministack\"")

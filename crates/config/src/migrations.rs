@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::duration;
 use crate::problem::Problem;
-use crate::reader::{Field, Section, shown};
+use crate::reader::{Field, Section, Word};
+use crate::words::shown;
 
 /// How the schema is changed in a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,24 +64,21 @@ impl Migrations {
 
 fn backup(field: &Field<'_>) -> Option<Backup> {
     let choices = [
-        ("auto", Some(Backup::Auto)),
-        ("rds-snapshot", None),
-        ("pg-dump", None),
-        ("none", Some(Backup::None)),
+        ("auto", Word::Now(Backup::Auto)),
+        ("rds-snapshot", Word::Later),
+        ("pg-dump", Word::Later),
+        ("none", Word::Now(Backup::None)),
     ];
-    let backup = field.choice(&choices)?;
-    if backup.is_none() {
-        field.notes.add(
-            field
-                .problem(
-                    "a backup of its own before migrations is not made yet",
-                    "not in this version",
-                )
-                .help("backup = \"auto\" goes by RDS's automated backups, which [database] backup_retention keeps")
-                .unsupported(),
-        );
+    match field.choice_or_later(&choices)? {
+        Word::Now(backup) => Some(backup),
+        Word::Later => {
+            field.refuse_for_now(
+                "a backup of its own before migrations has no code yet",
+                "backup = \"auto\" goes by RDS's automated backups, which [database] backup_retention keeps",
+            );
+            None
+        }
     }
-    backup
 }
 
 fn databases(field: &Field<'_>) -> Option<Vec<String>> {

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::node::Value;
 use crate::problem::Problem;
-use crate::reader::{Field, Section, shown};
+use crate::reader::{Field, Section, Word};
+use crate::words::shown;
 
 /// What runs the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -124,24 +125,25 @@ fn account(field: &Field<'_>) -> Option<AccountId> {
 
 fn target(section: &mut Section<'_>) {
     let Some(field) = section.get("target") else { return };
-    if field.choice(&[("ecs", true), ("ec2-compose", false), ("ec2-image", false)]) == Some(false) {
-        field.notes.add(
-            field
-                .problem("deploying to EC2 instances is not possible yet", "not in this version")
-                .help("target = \"ecs\" runs the same image on Fargate")
-                .unsupported(),
+    let choices = [
+        ("ecs", Word::Now(Target::Ecs)),
+        ("ec2-compose", Word::Later),
+        ("ec2-image", Word::Later),
+    ];
+    if field.choice_or_later(&choices) == Some(Word::Later) {
+        field.refuse_for_now(
+            "deploying to EC2 instances has no code yet",
+            "target = \"ecs\" runs the same image on Fargate",
         );
     }
 }
 
 fn store(section: &mut Section<'_>) {
     let Some(field) = section.get("store") else { return };
-    if field.choice(&[("sqlite", true), ("dynamodb", false)]) == Some(false) {
-        field.notes.add(
-            field
-                .problem("the shared store in DynamoDB does not exist yet", "not in this version")
-                .help("store = \"sqlite\", in one person's hands; --store names another place for it")
-                .unsupported(),
+    if field.choice_or_later(&[("sqlite", Word::Now(())), ("dynamodb", Word::Later)]) == Some(Word::Later) {
+        field.refuse_for_now(
+            "the shared store in DynamoDB has no code yet",
+            "store = \"sqlite\", in one person's hands; --store names another place for it",
         );
     }
 }

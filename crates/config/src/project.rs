@@ -3,6 +3,7 @@
 //! Invariant: the folder is absolute, so that nothing depends on where the process stands later.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use nuages_model::EnvName;
@@ -59,15 +60,29 @@ impl Project {
 
     fn read(dir: &Path) -> Result<Self, ConfigError> {
         let path = dir.join(FILE_NAME);
-        let text = fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+        let bytes = bytes(&path).map_err(|source| ConfigError::Read {
             path: path.clone(),
             source,
         })?;
+        if bytes.len() > LARGEST {
+            return Err(ConfigError::TooLarge { path });
+        }
         Ok(Self {
             dir: dir.to_path_buf(),
-            file: ConfigFile::parse(&path, &text)?,
+            file: ConfigFile::parse_bytes(&path, &bytes)?,
         })
     }
+}
+
+/// Nobody writes a larger one by hand. In bytes.
+const LARGEST: usize = 256 * 1024;
+
+/// What stands in a file, and a byte more than is taken where it is too large.
+fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(LARGEST).unwrap_or(u64::MAX).saturating_add(1);
+    fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn absolute(dir: &Path) -> Result<PathBuf, ConfigError> {

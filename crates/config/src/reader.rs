@@ -12,14 +12,21 @@ use std::time::Duration;
 use crate::duration;
 use crate::node::{Entry, Node, Span, Table, Value};
 use crate::problem::Problem;
+use crate::words::{listed, nearest, shown, those_there_are};
 
 /// Where the problems of one reading gather.
 #[derive(Debug, Default)]
 pub(crate) struct Notes(RefCell<Vec<Problem>>);
 
+/// Nobody mends more of them at once; a file of noise has one in each line.
+const MOST: usize = 200;
+
 impl Notes {
     pub(crate) fn add(&self, problem: Problem) {
-        self.0.borrow_mut().push(problem);
+        let mut problems = self.0.borrow_mut();
+        if problems.len() < MOST {
+            problems.push(problem);
+        }
     }
 
     pub(crate) fn into_problems(self) -> Vec<Problem> {
@@ -35,6 +42,15 @@ pub(crate) struct Section<'t> {
     pub(crate) span: Span,
     table: &'t Table,
     asked: Vec<&'static str>,
+}
+
+/// What a word of the file stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word<T> {
+    /// This.
+    Now(T),
+    /// Something that has no code yet.
+    Later,
 }
 
 /// A value that is being read, with the key it stands under.
@@ -291,20 +307,52 @@ impl<'t> Field<'t> {
         }
     }
 
+    /// A text that is one of the model's names.
+    pub(crate) fn named<T>(&self) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let text = self.text()?;
+        match text.parse() {
+            Ok(name) => Some(name),
+            Err(error) => {
+                let problem = self.problem(error.to_string(), "here");
+                self.notes.add(with_a_name_for::<T>(text, problem));
+                None
+            }
+        }
+    }
+
     /// One of a few words.
     pub(crate) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+        let words: Vec<_> = choices.iter().map(|(word, value)| (*word, Word::Now(*value))).collect();
+        match self.choice_or_later(&words)? {
+            Word::Now(value) => Some(value),
+            Word::Later => None,
+        }
+    }
+
+    /// One of a few words, where some are known and nothing carries them out yet: the caller
+    /// [refuses](Self::refuse_for_now) those.
+    pub(crate) fn choice_or_later<T: Copy>(&self, choices: &[(&'static str, Word<T>)]) -> Option<Word<T>> {
         let text = self.text()?;
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let message = format!("`{}` is not a value of `{}`", shown(text), shown(self.name));
-        let near = nearest(text, words.iter().copied());
-        self.notes.add(self.problem(message, "not known").help(match near {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("one of {}", quoted(&words)),
-        }));
+        let later = |(_, word): &&(&'static str, Word<T>)| matches!(word, Word::Later);
+        let names = |choices: &[&(&'static str, Word<T>)]| choices.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        let (later, now): (Vec<_>, Vec<_>) = choices.iter().partition(later);
+        let help = those_there_are(text, &names(&now), &names(&later));
+        self.notes.add(self.problem(message, "not known").help(help));
         None
+    }
+
+    /// It is right, and nothing carries it out yet.
+    pub(crate) fn refuse_for_now(&self, message: impl Into<String>, help: impl Into<String>) {
+        self.notes
+            .add(self.problem(message, "not in this version").help(help).unsupported());
     }
 
     /// The items of an array, each as a field under the same name.
@@ -314,17 +362,6 @@ impl<'t> Field<'t> {
             return None;
         };
         Some(items.iter().map(|node| Field { node, ..*self }).collect())
-    }
-
-    /// An array of texts that are not empty.
-    pub(crate) fn texts(&self) -> Option<Vec<String>> {
-        let items = self.items()?;
-        let count = items.len();
-        let texts: Vec<String> = items
-            .iter()
-            .filter_map(|item| item.words().map(str::to_owned))
-            .collect();
-        (texts.len() == count).then_some(texts)
     }
 
     /// A program and its arguments: an array. A text is refused, since nobody here splits it as a shell would.
@@ -400,11 +437,29 @@ impl<'t> Field<'t> {
         match self.name.parse() {
             Ok(name) => Some(name),
             Err(error) => {
-                self.notes
-                    .add(Problem::new(error.to_string()).at(self.key, "this name"));
+                let problem = Problem::new(error.to_string()).at(self.key, "this name");
+                self.notes.add(with_a_name_for::<T>(self.name, problem));
                 None
             }
         }
+    }
+}
+
+/// With what was probably meant, where that is a name.
+fn with_a_name_for<T: FromStr>(text: &str, problem: Problem) -> Problem {
+    let mut name = String::new();
+    for character in text.chars().flat_map(char::to_lowercase) {
+        if character.is_ascii_lowercase() || character.is_ascii_digit() {
+            name.push(character);
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    let name = name.trim_end_matches('-');
+    if name.parse::<T>().is_ok() {
+        problem.help(format!("did you mean \"{name}\"?"))
+    } else {
+        problem
     }
 }
 
@@ -414,49 +469,4 @@ pub(crate) fn fields<'t>(notes: &'t Notes, table: &'t Table) -> Vec<Field<'t>> {
         .iter()
         .map(|(name, Entry { key, node })| Field { notes, name, key, node })
         .collect()
-}
-
-/// The word that was probably meant: a few letters away, or the only one that begins so.
-pub(crate) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str> + Clone) -> Option<&'w str> {
-    let word = word.to_lowercase();
-    let mistyped = known
-        .clone()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate);
-    let mut longer = known.filter(|candidate| word.len() >= 3 && candidate.starts_with(&word));
-    mistyped.or_else(|| longer.next().filter(|_| longer.next().is_none()))
-}
-
-/// What a person wrote, short enough for a message and on one line.
-pub(crate) fn shown(text: &str) -> String {
-    let mut out = String::new();
-    for character in text.chars().take(60) {
-        if character.is_control() {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    if text.chars().nth(60).is_some() {
-        out.push('…');
-    }
-    out
-}
-
-pub(crate) fn quoted(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("\"{word}\""))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn listed(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }

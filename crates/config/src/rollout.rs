@@ -1,13 +1,12 @@
 //! `strategy`: how a new release takes the place of the old one.
 //!
-//! Invariant: only `rolling` leaves this crate; the others are read, checked and refused until they are carried out.
-
-use std::time::Duration;
+//! Invariant: only `rolling` leaves this crate. The others are refused by their kind alone: nobody is asked to mend the
+//! details of what has no code.
 
 use serde::Serialize;
 
-use crate::node::{Span, Value};
-use crate::reader::{Field, Section};
+use crate::node::Value;
+use crate::reader::{Field, Section, Word};
 
 /// How a new release takes the place of the old one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -19,65 +18,44 @@ pub enum Strategy {
     Rolling,
 }
 
-const KINDS: [(&str, Kind); 4] = [
-    ("rolling", Kind::Rolling),
-    ("blue-green", Kind::BlueGreen),
-    ("canary", Kind::Canary),
-    ("linear", Kind::Linear),
+const KINDS: [(&str, Word<()>); 4] = [
+    ("rolling", Word::Now(())),
+    ("blue-green", Word::Later),
+    ("canary", Word::Later),
+    ("linear", Word::Later),
 ];
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Rolling,
-    BlueGreen,
-    Canary,
-    Linear,
-}
-
 pub(crate) fn read(field: Option<Field<'_>>) -> Strategy {
-    let Some(field) = field else { return Strategy::default() };
-    // A word alone, or a table with `kind` and what belongs to it.
-    let (kind, said) = if let Value::Text(_) = field.node.value {
-        (field.choice(&KINDS), field.node.span.clone())
-    } else {
-        match field.section("strategy") {
-            Some(section) => table(section),
-            None => return Strategy::default(),
+    match field {
+        // A word alone, or a table with `kind` and what belongs to it.
+        Some(field) if matches!(field.node.value, Value::Text(_)) => {
+            kind(&field);
         }
-    };
-    if let Some(kind) = kind.filter(|kind| *kind != Kind::Rolling) {
-        let name = KINDS
-            .iter()
-            .find(|(_, known)| *known == kind)
-            .map_or("", |(name, _)| name);
-        field.notes.add(
-            crate::problem::Problem::new(format!("the strategy \"{name}\" cannot be carried out yet"))
-                .at(&said, "not in this version")
-                .help("strategy = \"rolling\"")
-                .unsupported(),
-        );
+        Some(field) => {
+            if let Some(section) = field.section("strategy") {
+                table(section);
+            }
+        }
+        None => {}
     }
     Strategy::Rolling
 }
 
-fn table(mut section: Section<'_>) -> (Option<Kind>, Span) {
+fn table(mut section: Section<'_>) {
     let field = section.require("kind", "kind = \"rolling\"");
-    let said = field.map_or_else(|| section.span.clone(), |field| field.node.span.clone());
-    let kind = field.and_then(|field| field.choice(&KINDS));
-    let hour = Duration::from_hours(1);
-    if matches!(kind, Some(Kind::Canary | Kind::Linear)) {
-        section
-            .require("percent", "percent = 10")
-            .and_then(|field| field.number(1..=99));
-    }
-    if matches!(kind, Some(Kind::Canary | Kind::Linear | Kind::BlueGreen)) {
-        section
-            .get("bake")
-            .and_then(|field| field.duration(Duration::ZERO..=24 * hour));
-        section.get("alarms").and_then(|field| field.texts());
-    }
-    if kind.is_some() {
+    if field.and_then(|field| kind(&field)) == Some(Word::Now(())) {
         section.finish();
     }
-    (kind, said)
+}
+
+fn kind(field: &Field<'_>) -> Option<Word<()>> {
+    let kind = field.choice_or_later(&KINDS)?;
+    if kind == Word::Later {
+        let name = field.text().unwrap_or_default();
+        field.refuse_for_now(
+            format!("the strategy \"{name}\" has no code yet"),
+            "strategy = \"rolling\"",
+        );
+    }
+    Some(kind)
 }

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::node::Span;
 use crate::problem::Problem;
-use crate::reader::{Field, Section, shown};
+use crate::reader::{Field, Section};
 use crate::variables;
+use crate::words::shown;
 
 /// Where a secret's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

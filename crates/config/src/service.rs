@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::duration;
 use crate::problem::Problem;
-use crate::reader::{Field, Section, shown};
+use crate::reader::{Field, Section};
+use crate::words::shown;
 use crate::{fargate, gunicorn};
 
 /// A program of the application, running in so many tasks.
@@ -106,7 +107,14 @@ fn read_one(field: &Field<'_>) -> Option<Service> {
         .require("command", "for example command = [\"gunicorn\", \"mysite.wsgi\"]")
         .and_then(|field| field.command());
     let port = port(field, &mut section);
-    let health = health(&mut section, port.is_some());
+    let health = match port {
+        Port::Later => {
+            section.get("health");
+            None
+        }
+        Port::None => health(&mut section, false),
+        Port::Said(_) => health(&mut section, true),
+    };
     let size = size(&mut section);
     let count = section.get("count").map_or(Some(1), |field| field.number(0..=500));
     // ECS kills after 120 s at the latest; below 2 s nothing is left to finish a request in.
@@ -114,15 +122,21 @@ fn read_one(field: &Field<'_>) -> Option<Service> {
         field.duration(Duration::from_secs(2)..=Duration::from_mins(2))
     });
     if let Some(schedule) = section.get("schedule") {
-        refuse_schedule(&schedule);
+        schedule.refuse_for_now(
+            "services on a schedule have no code yet",
+            "remove `schedule`; a worker such as celery beat can start periodic work meanwhile",
+        );
     }
     section.finish();
     let (cpu, memory) = size?;
-    let has_port = port.is_some();
+    let port = match port {
+        Port::Said(port) => port,
+        Port::None | Port::Later => None,
+    };
     Some(Service {
         command: command?,
-        port: port.flatten(),
-        health: health.filter(|_| has_port),
+        port,
+        health: health.filter(|_| port.is_some()),
         cpu,
         memory,
         count: count?,
@@ -131,9 +145,18 @@ fn read_one(field: &Field<'_>) -> Option<Service> {
     })
 }
 
-/// `None`: not said. `Some(None)`: said, and wrong.
-#[expect(clippy::option_option, reason = "the two absences lead to different problems")]
-fn port(service: &Field<'_>, section: &mut Section<'_>) -> Option<Option<u16>> {
+/// What a service says of its port.
+#[derive(Clone, Copy)]
+enum Port {
+    /// Nothing.
+    None,
+    /// A number, or something that is none.
+    Said(Option<u16>),
+    /// One where nothing carries it out yet.
+    Later,
+}
+
+fn port(service: &Field<'_>, section: &mut Section<'_>) -> Port {
     let web = service.name == "web";
     let Some(field) = section.get("port") else {
         if web {
@@ -143,7 +166,7 @@ fn port(service: &Field<'_>, section: &mut Section<'_>) -> Option<Option<u16>> {
                 ),
             );
         }
-        return None;
+        return Port::None;
     };
     if !web {
         field.notes.add(
@@ -152,8 +175,9 @@ fn port(service: &Field<'_>, section: &mut Section<'_>) -> Option<Option<u16>> {
                 .help("one service answers requests for now; name it `web`, or remove `port`")
                 .unsupported(),
         );
+        return Port::Later;
     }
-    Some(field.number(1..=u16::MAX))
+    Port::Said(field.number(1..=u16::MAX))
 }
 
 fn health(section: &mut Section<'_>, has_port: bool) -> Option<Health> {
@@ -239,35 +263,4 @@ fn size(section: &mut Section<'_>) -> Option<(u32, u32)> {
         .notes
         .add(problem.help(format!("the nearest is cpu = {}, memory = {}; {more}", near.0, near.1)));
     None
-}
-
-fn refuse_schedule(field: &Field<'_>) {
-    let Some(text) = field.text() else { return };
-    let inner = |kind: &str| {
-        text.strip_prefix(kind)
-            .and_then(|rest| rest.strip_prefix('('))
-            .and_then(|rest| rest.strip_suffix(')'))
-    };
-    let valid = inner("cron").is_some_and(|fields| fields.split_whitespace().count() == 6)
-        || inner("rate").is_some_and(|rate| {
-            let mut words = rate.split_whitespace();
-            let number_ok = words
-                .next()
-                .and_then(|number| number.parse::<u32>().ok())
-                .is_some_and(|number| number > 0);
-            let unit_ok = words
-                .next()
-                .is_some_and(|unit| matches!(unit.trim_end_matches('s'), "minute" | "hour" | "day"));
-            number_ok && unit_ok && words.next().is_none()
-        });
-    field.notes.add(if valid {
-        field
-            .problem("services on a schedule cannot be deployed yet", "not in this version")
-            .help("remove `schedule`; a worker such as celery beat can start periodic work meanwhile")
-            .unsupported()
-    } else {
-        field
-            .problem(format!("`{}` is not a schedule", shown(text)), "here")
-            .help("\"rate(5 minutes)\" or \"cron(0 3 * * ? *)\", as EventBridge writes them")
-    });
 }

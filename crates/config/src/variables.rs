@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use crate::problem::Problem;
-use crate::reader::{Field, shown};
+use crate::reader::Field;
+use crate::words::shown;
 
 pub(crate) fn read(field: Option<Field<'_>>) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();

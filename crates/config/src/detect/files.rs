@@ -40,7 +40,10 @@ pub(super) fn project_dir(dir: &Path) -> Result<PathBuf, ConfigError> {
         }
     });
     match found.len() {
-        0 => Err(ConfigError::NoManagePy { dir: dir.to_path_buf() }),
+        0 => Err(ConfigError::NoManagePy {
+            // "." tells nobody where they are.
+            dir: fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf()),
+        }),
         1 => Ok(found.remove(0)),
         _ => Err(ConfigError::SeveralManagePy { found }),
     }

@@ -129,10 +129,9 @@ fn services() {
             "[services.web]\ncommand = [\"gunicorn\"]\nport = 8000\nhealth = { live = \"/a b\", ready = \"/readyz#top\" }\nstop_timeout = \"5m\"\n",
             "[services.web]\ncommand = [\"gunicorn\"]\nport = 8000\nhealth = { live = \"/\" }\ncpu = 256\nmemory = 4096\n",
             "[services.web]\ncommand = [\"gunicorn\"]\nport = 8000\nhealth = { live = \"/\" }\ncpu = 300\n",
-            "[services.api]\ncommand = [\"gunicorn\"]\nport = 8000\nhealth = { live = \"/\" }\n",
+            "[services.api]\ncommand = [\"gunicorn\"]\nport = 0\n",
             "[services.worker]\ncommand = [\"celery\"]\nhealth = { live = \"/\" }\n",
             "[services.beat]\ncommand = [\"celery\"]\nschedule = \"rate(5 minutes)\"\n",
-            "[services.beat]\ncommand = [\"celery\"]\nschedule = \"every day\"\n",
             "services = {}\n",
         ],
     );
@@ -201,6 +200,9 @@ fn environments() {
             "[environments.staging]\nregion = \"eu-west-1\"\naccount = \"123456789012\"\ninsecure_http = true\nhosted_zone = \"Z1\"\ntarget = \"ec2-compose\"\nstore = \"dynamodb\"\nstrategy = \"blue-green\"\n",
             "[environments.staging]\nregion = \"eu-west-1\"\naccount = \"123456789012\"\ninsecure_http = true\ntarget = \"ec2-compose\"\nstore = \"dynamodb\"\nstrategy = \"blue-green\"\n",
             "[environments.staging]\nregion = \"eu-west-1\"\naccount = \"123456789012\"\ninsecure_http = true\ntarget = \"fargate\"\nstrategy = { kind = \"canary\", percent = 100, bake = 10, alarm = [] }\n",
+            "[environments.staging]\nregion = \"eu-west-1\"\naccount = \"123456789012\"\ninsecure_http = true\ntarget = \"ec2\"\nstore = \"sqllite\"\n",
+            "[environments.staging]\nregion = \"eu-west-1\"\naccount = \"123456789012\"\ninsecure_http = true\nstrategy = { kind = \"canary\" }\n",
+            "[environments.staging]\nregion = \"eu-west-1\"\naccount = \"123456789012\"\ninsecure_http = true\nstrategy = { kind = \"canry\" }\n",
             "[services.worker]\ncommand = [\"celery\"]\n[environments.staging]\nregion = \"eu-west-1\"\naccount = \"123456789012\"\ndomain = \"example.org\"\n",
         ],
     );
@@ -244,4 +246,17 @@ fn a_missing_file_says_where_it_was_looked_for() {
     assert!(error.to_string().contains("failed to find nuages.toml"), "{error}");
     assert!(error.hint().unwrap().contains("nuages init"));
     assert!(nuages_config::Project::open(&dir.path().join("absent")).is_err());
+}
+
+#[test]
+fn the_secret_of_a_neighbouring_line_is_not_quoted() {
+    for text in [
+        "[env]\nDJANGO_SECRET_KEY = \"hunter2\"\nLOG_LEVL = 3.5.5\n",
+        "[env]\nCACHE_URL = \"redis://:hunter2@cache/0\"\nlog level = \"INFO\"\n",
+        "[env]\nDATABASE_URL = \"postgres://a:hunter2@c/d\"\n[secrets]\nDATABASE_URL = { from = \"database\" }\n",
+    ] {
+        let errors = ConfigFile::parse("nuages.toml", text).unwrap_err();
+        let drawn = errors.render(80, false);
+        assert!(drawn.contains("***") && !drawn.contains("hunter2"), "{drawn}");
+    }
 }

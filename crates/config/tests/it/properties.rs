@@ -1,6 +1,6 @@
 //! What holds for any text and any valid file.
 
-use nuages_config::ConfigFile;
+use nuages_config::{ConfigError, ConfigErrors, ConfigFile};
 use proptest::prelude::*;
 use toml::Value;
 
@@ -110,10 +110,134 @@ fn as_file(config: &nuages_config::Config) -> String {
     toml::to_string(&table).unwrap()
 }
 
+/// Whatever a file holds, it is read, or each problem is told with a place that is in it.
+fn told_in_place(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let lines: Vec<usize> = text.split('\n').map(|line| line.chars().count()).collect();
+    let inside = |(line, column)| (1..=lines.len()).contains(&line) && (1..=lines[line - 1] + 1).contains(&column);
+    let check = |errors: &ConfigErrors| {
+        assert!(!errors.problems().is_empty());
+        for problem in errors.problems() {
+            assert!(!problem.places().is_empty(), "{problem}");
+            for place in problem.places() {
+                let (begin, end) = ((place.line, place.column), (place.end_line, place.end_column));
+                assert!(inside(begin) && inside(end) && begin <= end, "{problem}: {place:?}");
+            }
+            assert!(!problem.message().contains(char::is_control), "{problem:?}");
+        }
+        assert!(
+            errors.render(80, false).contains("nuages.toml:"),
+            "no place is shown:\n{}",
+            errors.render(80, false)
+        );
+        errors.render(20, true);
+    };
+    match ConfigFile::parse_bytes("nuages.toml", bytes) {
+        Err(errors) => check(&errors),
+        Ok(file) => file
+            .environments()
+            .filter_map(|name| file.environment(name).err())
+            .for_each(|errors| check(&errors)),
+    }
+}
+
+/// Pieces of a file, right and wrong, with bytes that are no text between them.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        "[app]\nname = 'blog'\n",
+        "[services.web]\n",
+        "command = ['a']\n",
+        "port = 8000\n",
+        "health = { live = '/' }\n",
+        "[environments.local]\nemulator = 'ministack'\n",
+        "[secrets]\nA = 'x'\n",
+        "strategy = { kind = 'canary' }\n",
+        "target = 'ec2'\n",
+        "\r\n",
+        "ä = \"é",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        "'''",
+        "\"\"\"",
+        "=",
+        ".",
+        "#",
+        ",",
+        "\u{feff}",
+        "\0",
+    ]);
+    let piece = prop_oneof![
+        4 => known.prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..6),
+    ];
+    prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+}
+
+#[test]
+fn much_of_the_same_mistake_is_told_in_a_screenful() {
+    // Each line is wrong by itself: reading the rest again for every one of them would never end.
+    let keys: Vec<String> = (0..5_000).map(|n| format!("k{n}=1\n")).collect();
+    for noise in ["]\n".repeat(20_000), "a b\n".repeat(10_000), keys.concat()] {
+        told_in_place(noise.as_bytes());
+        let errors = ConfigFile::parse("nuages.toml", &noise).unwrap_err();
+        let shown = errors.render(80, false);
+        assert!(shown.lines().count() < 250, "{shown}");
+    }
+    // And one line of noise is not printed whole.
+    let noise = format!("a = {}", "[".repeat(100_000));
+    let shown = ConfigFile::parse("nuages.toml", &noise).unwrap_err().render(80, false);
+    assert!(shown.len() < 1000 && shown.contains("nuages.toml:1:"), "{shown}");
+}
+
+#[test]
+fn a_value_that_is_hidden_has_its_place_all_the_same() {
+    // Stars take the place of bytes, and columns count characters.
+    let text = "[secrets]\nA = ['ß', 'ß']\n";
+    told_in_place(text.as_bytes());
+    let errors = ConfigFile::parse("nuages.toml", text).unwrap_err();
+    let place = &errors
+        .problems()
+        .iter()
+        .find(|p| p.message().contains("`A`"))
+        .unwrap()
+        .places()[0];
+    assert_eq!((place.column, place.end_column), (5, 15));
+}
+
+#[test]
+fn a_file_that_is_no_text_or_too_large_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nuages.toml");
+    let open = || nuages_config::Project::open(dir.path()).unwrap_err();
+    std::fs::write(&path, b"\xff\xfe[\0a\0").unwrap();
+    let ConfigError::Invalid(errors) = open() else {
+        panic!("another error")
+    };
+    assert_eq!(errors.problems()[0].message(), "the file is not text in UTF-8");
+    assert!(errors.problems()[0].hint().unwrap().contains("UTF-16"));
+    std::fs::write(&path, "#".repeat(300_000)).unwrap();
+    let error = open();
+    assert!(error.to_string().contains("larger than 256 KiB"), "{error}");
+    assert!(error.hint().is_some());
+}
+
 proptest! {
     #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        told_in_place(&bytes);
+    }
+
+    #[test]
+    fn no_pieces_make_it_panic(bytes in pieces()) {
+        told_in_place(&bytes);
+    }
+
+    #[test]
     fn no_text_makes_it_panic(text in "\\PC{0,200}") {
-        let _ = ConfigFile::parse("nuages.toml", &text).map_err(|errors| errors.render(80, true));
+        told_in_place(text.as_bytes());
     }
 
     #[test]
@@ -137,17 +261,14 @@ proptest! {
             .iter()
             .map(|(key, value, header)| if *header { format!("[{key}]\n") } else { format!("{key} = {value}\n") })
             .collect();
-        if let Err(errors) = ConfigFile::parse("nuages.toml", &text) {
-            prop_assert!(!errors.problems().is_empty());
-            prop_assert!(errors.render(80, false).contains(errors.problems()[0].message().split(' ').next().unwrap()));
-        }
+        told_in_place(text.as_bytes());
     }
 
     #[test]
     fn a_damaged_file_never_panics(file in valid_file(), from in 0usize..400, length in 0usize..40) {
         let text = toml::to_string(&file).unwrap();
         let damaged: String = text.chars().enumerate().filter(|(at, _)| !(from..from + length).contains(at)).map(|(_, c)| c).collect();
-        let _ = ConfigFile::parse("nuages.toml", &damaged).map_err(|errors| errors.render(80, false));
+        told_in_place(damaged.as_bytes());
     }
 
     #[test]

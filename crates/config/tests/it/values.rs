@@ -236,8 +236,8 @@ fn what_cannot_be_done_yet_is_told_when_its_environment_is_asked_for() {
     assert_eq!(
         said,
         [
-            "deploying to EC2 instances is not possible yet",
-            "the strategy \"canary\" cannot be carried out yet"
+            "deploying to EC2 instances has no code yet",
+            "the strategy \"canary\" has no code yet"
         ]
     );
 }
