@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ReleasesError;
 use crate::journal;
-use crate::release::{Release, ReleaseDraft, ReleaseOutcome, ReleaseRef};
+use crate::release::{Release, ReleaseDraft, ReleaseNumber, ReleaseOutcome, ReleaseRef};
 use crate::row;
 use crate::store::{Store, Trouble};
 
@@ -57,6 +57,25 @@ impl EnvironmentKey {
             key,
         )?;
         Ok(tx.last_insert_rowid())
+    }
+
+    /// All that there are, with the numbers of their rows.
+    pub(crate) fn all(connection: &Connection) -> Result<Vec<(i64, Self)>, Trouble> {
+        let sql = "SELECT id, account, region, app, env FROM environments ORDER BY app, env, account, region";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let text = |name: &str| row.get::<_, String>(name);
+            let key = Self {
+                account: row::parse("the account", &text("account")?)?,
+                region: row::parse("the region", &text("region")?)?,
+                app: row::parse("the application", &text("app")?)?,
+                env: row::parse("the environment", &text("env")?)?,
+            };
+            found.push((row.get("id")?, key));
+        }
+        Ok(found)
     }
 }
 
@@ -227,6 +246,29 @@ impl EnvironmentStore {
         let id = self.id;
         self.store
             .read("find the serving release", move |connection| serving(connection, id))
+            .await
+    }
+
+    /// Where else this application's environment of this name serves, by the record: the same account, other regions.
+    pub async fn serving_elsewhere(&self) -> Result<Vec<(Region, ReleaseNumber)>, ReleasesError> {
+        let id = self.id;
+        self.store
+            .read("look for the environment in other regions", move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT other.region, releases.number FROM environments here
+                     JOIN environments other ON (other.account, other.app, other.env) = (here.account, here.app, here.env)
+                        AND other.id <> here.id
+                     JOIN releases ON releases.id = other.serving
+                     WHERE here.id = ?1 ORDER BY other.region",
+                )?;
+                let mut rows = statement.query([id])?;
+                let mut found = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let region = row::parse("the region", &row.get::<_, String>(0)?)?;
+                    found.push((region, ReleaseNumber::new(row.get(1)?)));
+                }
+                Ok(found)
+            })
             .await
     }
 

@@ -81,14 +81,19 @@ impl ReleasesError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Create { .. } | Self::Foreign(_) => Some("name another place with --store or NUAGES_STORE".into()),
-            Self::Newer { tool, .. } => Some(format!("install nuages {tool} or newer")),
+            Self::Newer { tool, .. } => Some(nuages_saga::install(tool, "wrote it")),
             Self::Damaged { path, .. } => Some(format!(
                 "keep a copy of {0}, and put back a backup of it; without one, move it away: nuages then knows no \
                  earlier release",
                 path.display()
             )),
-            Self::Sql { source, .. } => match source.sqlite_error_code() {
+            Self::Sql { source, path, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => Some("free some space and repeat the command".into()),
+                // Without room for the index of its log SQLite speaks of input and output.
+                Some(rusqlite::ErrorCode::SystemIoFailure) => Some(format!(
+                    "the disk may be full: look with `df -h {}`, free some space, and repeat the command",
+                    path.parent().unwrap_or(path).display()
+                )),
                 Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
                     Some("another process writes to the store; repeat the command".into())
                 }

@@ -255,7 +255,7 @@ impl JournalStore for EnvironmentStore {
         let environment = self.id;
         Ok(self
             .store
-            .write("renew the lease", move |tx, now| {
+            .write_to_log("renew the lease", move |tx, now| {
                 renew(tx, environment, fence, now, ttl)
             })
             .await?)

@@ -14,6 +14,8 @@
 //! * Write-ahead log, `synchronous = FULL`: an acknowledged journal entry survives a loss of power. Several processes may
 //!   use the file at once; a writer waits up to ten seconds for another. Not on a network file system, where `SQLite`'s
 //!   locks do not hold.
+//! * The log goes into the file after each write but a renewal of the lease, as far as nobody reads. So a copy of the
+//!   file alone, made while nobody uses it, lacks nothing, even where the process was killed that wrote it.
 //! * Mode 0600 in a folder of mode 0700, which ignores itself in git.
 //! * The format's number is `user_version`. An older file is brought forward when it is opened; one of a newer format is
 //!   refused by the name of the version that wrote it, a damaged one and one of another program as such. None of these

@@ -118,7 +118,7 @@ fn outcome(text: &str) -> Result<ReleaseOutcome, Trouble> {
     .ok_or_else(|| field("the outcome", format!("`{text}` is not an outcome")))
 }
 
-fn parse<T>(what: &'static str, text: &str) -> Result<T, Trouble>
+pub(crate) fn parse<T>(what: &'static str, text: &str) -> Result<T, Trouble>
 where
     T: FromStr,
     T::Err: std::error::Error + Send + Sync + 'static,

@@ -57,11 +57,13 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
 }
 
 fn judge(connection: &Connection, path: &Path) -> Result<(), ReleasesError> {
-    let read = || -> rusqlite::Result<(i32, u32, u32)> {
-        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
-        Ok((pragma(connection, "application_id")?, version(connection)?, tables))
-    };
-    let (application, found, tables) = read().map_err(|source| sql(path, source))?;
+    // In one statement, which sees one state of the file: another process may make it at this very moment.
+    let state = "SELECT (SELECT application_id FROM pragma_application_id),
+                        (SELECT user_version FROM pragma_user_version),
+                        (SELECT count(*) FROM sqlite_schema)";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let read: rusqlite::Result<(i32, u32, u32)> = connection.query_row(state, (), read);
+    let (application, found, tables) = read.map_err(|source| sql(path, source))?;
     match (application, tables) {
         (0, 0) if found == 0 => return Ok(()),
         (APPLICATION, _) => {}

@@ -105,6 +105,23 @@ impl Store {
         Ok(EnvironmentStore::new(self.clone(), key, id))
     }
 
+    /// Every environment that it has records of, for whoever knows the store and not the environment.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?; let path = folder.path().join("nuages.db");
+    /// let store = nuages_releases::Store::open(&path).await?;
+    /// assert!(store.environments().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
+    pub async fn environments(&self) -> Result<Vec<EnvironmentStore>, ReleasesError> {
+        let known = self.read("list the environments", EnvironmentKey::all).await?;
+        let known = known.into_iter();
+        Ok(known
+            .map(|(id, key)| EnvironmentStore::new(self.clone(), key, id))
+            .collect())
+    }
+
     /// Keeps a result that is known by what went into it: a check's by image and inputs, a probe's by image.
     pub async fn remember<T: Serialize + Sync>(&self, kind: &str, key: &str, value: &T) -> Result<(), ReleasesError> {
         let (kind, key, value) = (kind.to_owned(), key.to_owned(), json("a remembered result", value)?);
@@ -158,6 +175,24 @@ impl Store {
         what: &'static str,
         work: impl FnOnce(&Transaction<'_>, Timestamp) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, ReleasesError> {
+        self.commit(what, work, true).await
+    }
+
+    /// As [`write`](Self::write), for what must be quick and nobody misses in a copy of the file.
+    pub(crate) async fn write_to_log<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Transaction<'_>, Timestamp) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, ReleasesError> {
+        self.commit(what, work, false).await
+    }
+
+    async fn commit<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Transaction<'_>, Timestamp) -> Result<T, Trouble> + Send + 'static,
+        into_the_file: bool,
+    ) -> Result<T, ReleasesError> {
         let inner = self.inner.clone();
         let done = tokio::task::spawn_blocking(move || {
             let mut connection = inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,6 +201,14 @@ impl Store {
                 // Read under the write lock: it may have taken a while to get it.
                 let result = work(&tx, (inner.options.clock)())?;
                 tx.commit()?;
+                // Whoever copies the file of a process that died may forget the log beside it, and would have older
+                // records. What cannot be moved now, beside a reader, goes with the next write.
+                if into_the_file
+                    && let Err(error) =
+                        connection.pragma_update_and_check(None, "wal_checkpoint", "PASSIVE", |_| Ok(()))
+                {
+                    tracing::debug!(%error, "the store's log was not moved into its file");
+                }
                 Ok(result)
             };
             run().map_err(|trouble: Trouble| trouble.at(what, &inner.path))

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::version;
+
 /// The format that this version writes, and the newest that it reads.
 pub(crate) const FORMAT: u64 = 1;
 
@@ -19,6 +21,8 @@ pub enum DecodeError {
         what: &'static str,
         /// The format found.
         found: u64,
+        /// The version of the tool that wrote it, where it stands where this version looks for it.
+        tool: Option<String>,
     },
     /// It is not what was written.
     #[error("the stored {what} is damaged")]
@@ -31,6 +35,16 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Newer { tool, .. } => Some(version::install(tool.as_deref().unwrap_or_default(), "wrote it")),
+            Self::Damaged { .. } => None,
+        }
+    }
+}
+
 pub(crate) fn encode<T: Serialize>(what: &'static str, value: &T) -> String {
     // Maps with text keys and no foreign serialisers: this cannot fail; an empty body would read as damaged.
     let body = serde_json::to_value(value).unwrap_or(Value::Null);
@@ -41,7 +55,11 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, text: &str) -> Res
     let damaged = |source| DecodeError::Damaged { what, source };
     let mut value: Value = serde_json::from_str(text).map_err(damaged)?;
     match value.get("format").and_then(Value::as_u64) {
-        Some(found) if found > FORMAT => return Err(DecodeError::Newer { what, found }),
+        Some(found) if found > FORMAT => {
+            let tool = value.pointer(&format!("/{what}/tool")).and_then(Value::as_str);
+            let tool = tool.map(str::to_owned);
+            return Err(DecodeError::Newer { what, found, tool });
+        }
         Some(FORMAT) => {}
         _ => return Err(damaged(serde::de::Error::custom("it has no known `format`"))),
     }

@@ -192,10 +192,12 @@ impl<'a> Drive<'a> {
                 Some(PlannedCheck::Satisfied { .. } | PlannedCheck::Change { .. })
             )
         };
-        let task = self.scope.child("compare", "Compare with the plan");
         let looks = self.plan.steps().filter(known).map(|spec| {
-            let (given, task) = (&given, &task);
-            async move { Ok::<_, SagaError>((spec.id.clone(), self.runner.look(self.plan, spec, given, task).await?)) }
+            let given = &given;
+            async move {
+                let look = self.runner.look(self.plan, spec, given, self.scope).await?;
+                Ok::<_, SagaError>((spec.id.clone(), look))
+            }
         });
         let error = match try_join_all(looks).await {
             Ok(fresh) => {
@@ -206,7 +208,6 @@ impl<'a> Drive<'a> {
                     .filter_map(|spec| self.differs(spec, &fresh))
                     .collect();
                 if differences.is_empty() {
-                    task.done("");
                     return Ok(fresh);
                 }
                 SagaError::Stale(differences)
@@ -217,7 +218,10 @@ impl<'a> Drive<'a> {
             hint: error.hint(),
             ..ErrorReport::of(&error)
         };
-        task.failed_with(report.clone());
+        // Only now: where all is as it was planned, the tree has a task for each step and no other.
+        self.scope
+            .child("compare", "Compare with the plan")
+            .failed_with(report.clone());
         self.write(JournalEvent::Ended {
             end: End::Refused { error: report },
         })

@@ -14,6 +14,7 @@ use crate::lease::Lease;
 use crate::output::RefError;
 use crate::plan::PlanError;
 use crate::store::StoreError;
+use crate::version;
 use crate::{DeploymentId, StepId};
 
 /// An error of a step: any error, with a hint beside it.
@@ -319,11 +320,8 @@ impl SagaError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownKind { tool, .. } => Some(format!("install nuages {tool}, which made this plan")),
-            Self::Decode {
-                source: DecodeError::Newer { .. },
-                ..
-            } => Some("install the version of nuages that wrote it, or a newer one".into()),
+            Self::UnknownKind { tool, .. } => Some(version::install(tool, "made this plan")),
+            Self::Decode { source, .. } => source.hint(),
             Self::Stale(_) => Some("look at a new plan: nuages plan".into()),
             Self::Unfinished(_) => Some("finish it with `nuages resume`, or undo it with `nuages abort`".into()),
             Self::Held(lease) => Some(format!(

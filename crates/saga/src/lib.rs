@@ -85,6 +85,7 @@ mod runner;
 mod step;
 mod store;
 mod undo;
+mod version;
 
 pub use cancel::{Cancel, Level};
 pub use codec::DecodeError;
@@ -103,3 +104,4 @@ pub use registry::Registry;
 pub use runner::{Failure, Outcome, Report, Runner, RunnerOptions, StuckStep};
 pub use step::{Check, Observation, Reversal, Step, Typed, TypedCheck, TypedObservation, TypedStep};
 pub use store::{JournalStore, StoreError, Summary};
+pub use version::install;

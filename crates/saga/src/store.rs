@@ -61,9 +61,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Backend { hint, .. } => hint.clone(),
-            Self::Decode(DecodeError::Newer { .. }) => {
-                Some("install the version of nuages that wrote it, or a newer one".into())
-            }
+            Self::Decode(error) => error.hint(),
             _ => None,
         }
     }

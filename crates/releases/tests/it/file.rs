@@ -23,6 +23,23 @@ async fn is_for_this_user_alone_and_ignored_by_git() {
 }
 
 #[tokio::test]
+async fn a_copy_of_the_file_alone_has_what_was_written_last() {
+    let place = Place::new();
+    let environment = place.environment().await;
+    let fence = held(&environment).await;
+    let copy = place.folder.path().join("copy.db");
+    for number in 1..=5 {
+        environment.record(fence, draft(&number.to_string())).await.unwrap();
+        // Nobody closed it: so a process leaves it that was killed.
+        fs::copy(place.path(), &copy).unwrap();
+        let copied = Store::open(&copy).await.unwrap().environments().await.unwrap();
+        assert_eq!(copied[0].releases(10).await.unwrap().len(), number);
+        drop(copied);
+        fs::remove_file(&copy).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_made_is_said() {
     let place = Place::new();
     fs::write(place.folder.path().join("store"), "a file in the way").unwrap();
@@ -68,7 +85,11 @@ async fn a_newer_format_is_refused_by_name_and_not_touched() {
         matches!(&error, ReleasesError::Newer { found: 7, known: 1, tool, .. } if tool == "9.1.0"),
         "{error:?}"
     );
-    assert_eq!(error.hint().unwrap(), "install nuages 9.1.0 or newer");
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.starts_with("install nuages 9.1.0, which wrote it: `cargo install"),
+        "{hint}"
+    );
     // Even where the later version keeps its own name elsewhere.
     place.raw().execute_batch("DROP TABLE meta").unwrap();
     assert!(matches!(refused(&place).await, ReleasesError::Newer { .. }));

@@ -1,7 +1,7 @@
 //! What is recorded of releases, and which of them serves.
 
 use nuages_model::World;
-use nuages_releases::{ReleaseOutcome, ReleaseRef, ReleasesError, WorldChange};
+use nuages_releases::{EnvironmentKey, EnvironmentStore, ReleaseOutcome, ReleaseRef, ReleasesError, WorldChange};
 use nuages_saga::{Fence, JournalStore};
 use proptest::prelude::*;
 
@@ -69,6 +69,66 @@ async fn numbers_rise_within_an_environment_and_a_repetition_keeps_its_number() 
         production.set_serving(other, Some(first.id)).await,
         Err(ReleasesError::NoSuchRelease(_))
     ));
+}
+
+#[tokio::test]
+async fn an_environment_that_serves_in_another_region_is_known() {
+    let place = Place::new();
+    let of = async |change: fn(&mut EnvironmentKey)| {
+        let mut key = key("staging");
+        change(&mut key);
+        place.open().await.environment(key).await.unwrap()
+    };
+    let here = place.environment().await;
+    let there = of(|key| key.region = "us-east-1".parse().unwrap()).await;
+    let strangers = [
+        of(|key| (key.region, key.account) = ("us-east-1".parse().unwrap(), "999999999999".parse().unwrap())).await,
+        of(|key| (key.region, key.app) = ("us-east-1".parse().unwrap(), "shop".parse().unwrap())).await,
+        of(|key| (key.region, key.env) = ("us-east-1".parse().unwrap(), "production".parse().unwrap())).await,
+    ];
+    for serving in [&here].into_iter().chain(&strangers) {
+        serving.record_serving(held(serving).await, draft("1")).await.unwrap();
+    }
+    assert_eq!(here.serving_elsewhere().await.unwrap(), []);
+    let fence = held(&there).await;
+    there.record(fence, draft("1")).await.unwrap();
+    assert_eq!(
+        here.serving_elsewhere().await.unwrap(),
+        [],
+        "it was recorded, and does not serve"
+    );
+    there.record_serving(fence, draft("2")).await.unwrap();
+    let [(region, number)] = &here.serving_elsewhere().await.unwrap()[..] else {
+        panic!("one region")
+    };
+    assert_eq!((region.as_str(), number.to_string().as_str()), ("us-east-1", "v2"));
+    there.set_serving(fence, None).await.unwrap();
+    assert_eq!(here.serving_elsewhere().await.unwrap(), [], "it was taken down");
+}
+
+#[tokio::test]
+async fn a_store_says_which_environments_it_knows() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (staging, production) = (key("staging"), key("production"));
+    let shop = EnvironmentKey {
+        app: "shop".parse().unwrap(),
+        ..key("staging")
+    };
+    for key in [&shop, &staging, &production] {
+        store.environment(key.clone()).await.unwrap();
+    }
+    let known = place.open().await.environments().await.unwrap();
+    let keys: Vec<&EnvironmentKey> = known.iter().map(EnvironmentStore::key).collect();
+    assert_eq!(keys, [&production, &staging, &shop]);
+    // The records are those of their keys.
+    let environment = store.environment(staging).await.unwrap();
+    environment.record(held(&environment).await, draft("1")).await.unwrap();
+    let mut releases = Vec::new();
+    for environment in &known {
+        releases.push(environment.releases(10).await.unwrap().len());
+    }
+    assert_eq!(releases, [0, 1, 0]);
 }
 
 #[tokio::test]

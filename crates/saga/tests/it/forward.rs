@@ -136,7 +136,12 @@ async fn an_unknown_kind_names_the_version_to_install() {
         error.to_string(),
         "this version cannot run step `a`: it knows no `acts` of version 2"
     );
-    assert_eq!(error.hint().unwrap(), "install nuages 9.4.1, which made this plan");
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.starts_with("install nuages 9.4.1, which made this plan: `cargo install "),
+        "{hint}"
+    );
+    assert!(hint.contains(" --tag v9.4.1 nuages`"), "{hint}");
 
     // Also when it stands in the store already.
     let (world, _, _) = place();
@@ -274,6 +279,32 @@ async fn every_task_ends() {
     assert_eq!(end("b"), Some(TaskState::Failed));
     assert_eq!(end("undo/a"), Some(TaskState::Undone));
     assert_eq!(end("undo/j"), Some(TaskState::Skipped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_shows_a_task_for_each_step_and_no_other() {
+    let (_, _, mut process) = place();
+    let (events, mut received) = Events::channel();
+    process.events = events;
+    let plan = plan()
+        .stage(
+            "one",
+            [acts("a", Kind::Set, Fails::Never), acts("b", Kind::Job, Fails::Never)],
+        )
+        .stage("two", [acts("c", Kind::Set, Fails::Never)]);
+    process.deploy(plan).await.unwrap();
+    let (mut run, mut shown) = (None, Vec::new());
+    while let Ok(event) = received.try_recv() {
+        if let EventKind::TaskStarted { parent, id, .. } = event.kind {
+            match parent {
+                None => run = Some(event.task),
+                Some(_) if parent == run && !id.starts_with("check/") => shown.push(id),
+                Some(_) => {}
+            }
+        }
+    }
+    shown.sort_unstable();
+    assert_eq!(shown, ["a", "b", "c"], "as many as the plan counts");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! The journal refuses what cannot have happened.
 
 use nuages_saga::{
-    DecodeError, End, Entry, ErrorReport, Holder, Journal, JournalEvent, Mode, Plan, Reversal, StepEvent, StepId,
-    StepState, StoredPlan, UndoReason,
+    DecodeError, DeploymentId, End, Entry, ErrorReport, Holder, Journal, JournalEvent, Mode, Plan, Reversal, StepEvent,
+    StepId, StepState, StoredPlan, UndoReason,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -343,6 +343,13 @@ fn newer_is_told_apart_from_damaged() {
         Entry::decode(&newer),
         Err(DecodeError::Newer { found: 2, .. })
     ));
+    // Whatever else a later format is like, a plan says who made it.
+    let later = StoredPlan {
+        deployment: DeploymentId::generate(),
+        text: r#"{"format":2,"plan":{"tool":"1.4.0","waves":[]}}"#.into(),
+    };
+    let hint = later.plan().unwrap_err().hint().unwrap();
+    assert!(hint.starts_with("install nuages 1.4.0"), "{hint}");
     for damaged in [
         &text[..text.len() - 1],
         "",
