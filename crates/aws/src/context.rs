@@ -14,12 +14,14 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_types::SdkConfig;
+use aws_types::os_shim_internal::{Env, Fs};
 use nuages_model::{AccountId, Region, Secret};
 use url::Url;
 
 use crate::error::{Kind, ServiceError, chain, describe};
 use crate::http_client;
 use crate::identity::Identity;
+use crate::profile::{self, Named, Standing};
 use crate::quirks::{EmulatorKind, Quirks};
 
 /// What a connection is made from. Everything left out comes from the environment and the shared AWS configuration.
@@ -46,6 +48,28 @@ pub enum AwsError {
     #[error("found no AWS credentials: {why}")]
     NoCredentials {
         /// What the places said that were looked at.
+        why: String,
+    },
+    /// The profile that was named is nowhere.
+    #[error(
+        "there is no AWS profile `{profile}`: {} has no `[profile {profile}]`, and {} no `[{profile}]`",
+        config.display(),
+        credentials.display()
+    )]
+    NoProfile {
+        /// Its name.
+        profile: String,
+        /// The configuration file that was looked at.
+        config: PathBuf,
+        /// The credentials file that was looked at.
+        credentials: PathBuf,
+        /// The profiles that are there.
+        known: Vec<String>,
+    },
+    /// The shared configuration cannot be read.
+    #[error("failed to read the profiles of the AWS tools: {why}")]
+    BadProfiles {
+        /// What is wrong with it, and where.
         why: String,
     },
     /// Nobody named a region.
@@ -90,9 +114,14 @@ impl AwsError {
         Some(match self {
             Self::NoCredentials { .. } => {
                 "set AWS_PROFILE (after `aws configure sso`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; to try \
-                 nuages without an account: `cargo xtask deploy --env local`"
+                 nuages without an account: `nuages deploy --env local`"
                     .into()
             }
+            Self::NoProfile { profile, known, .. } if known.is_empty() => format!(
+                "neither file names a profile: `aws configure sso --profile {profile}` makes it, or unset AWS_PROFILE"
+            ),
+            Self::NoProfile { known, .. } => format!("set AWS_PROFILE to one that is there: {}", listed(known)),
+            Self::BadProfiles { .. } => "correct that file: `aws configure list-profiles` reads it, too".into(),
             Self::NoRegion => "set `region` of the environment in nuages.toml, or AWS_REGION".into(),
             Self::Identity(error) if error.kind == Kind::Unreachable => {
                 "check the network, proxies and AWS_ENDPOINT_URL, and that `region` in nuages.toml is one that AWS has"
@@ -115,6 +144,16 @@ impl AwsError {
             Self::BadIdentity(_) => return None,
         })
     }
+}
+
+/// The names, as many as a line holds.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let mut quoted: Vec<String> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
+    if names.len() > MOST {
+        quoted.push(format!("{} more", names.len() - MOST));
+    }
+    quoted.join(", ")
 }
 
 /// A proven connection to one account and region. Cheap to clone.
@@ -192,9 +231,20 @@ impl AwsContext {
         } else {
             CONFIGURED
         };
+        let env = Env::real();
+        if settings.static_credentials.is_none() {
+            profile::whole_pair(&env)?;
+        }
+        let named = Named::find(settings.profile.as_deref(), &env);
+        let standing = if settings.static_credentials.is_none() && profile::matters(&env) {
+            profile::check(named.as_ref(), &env, &Fs::real()).await?
+        } else {
+            Standing::Unnamed
+        };
+        let empty = named.filter(|_| standing == Standing::Empty);
         let sdk = tokio::time::timeout(patience, loader.load())
             .await
-            .map_err(|_| nobody_answered())?;
+            .map_err(|_| nobody_answered(empty.as_ref()))?;
         let region = match known {
             Some(region) => region,
             None => sdk
@@ -203,7 +253,7 @@ impl AwsContext {
                 .or_else(|| quirks.default_region())
                 .ok_or(AwsError::NoRegion)?,
         };
-        check_credentials(&sdk, patience).await?;
+        check_credentials(&sdk, patience, empty.as_ref()).await?;
 
         let answer = aws_sdk_sts::Client::new(&sdk)
             .get_caller_identity()
@@ -313,13 +363,20 @@ fn metadata_is_the_only_hope(settings: &AwsSettings) -> bool {
     .any(|path| path.exists())
 }
 
-fn nobody_answered() -> AwsError {
+fn nobody_answered(empty: Option<&Named>) -> AwsError {
     AwsError::NoCredentials {
-        why: "the environment and the shared configuration have none, and no instance metadata service answered".into(),
+        why: match empty {
+            Some(Named(profile)) => format!(
+                "the profile `{profile}` has no key, role, single sign-on or credential process, and no instance metadata \
+                 service answered"
+            ),
+            None => "the environment and the shared configuration have none, and no instance metadata service answered"
+                .into(),
+        },
     }
 }
 
-async fn check_credentials(sdk: &SdkConfig, patience: Duration) -> Result<(), AwsError> {
+async fn check_credentials(sdk: &SdkConfig, patience: Duration, empty: Option<&Named>) -> Result<(), AwsError> {
     let Some(provider) = sdk.credentials_provider() else {
         return Err(AwsError::NoCredentials {
             why: "no provider is configured".into(),
@@ -327,9 +384,9 @@ async fn check_credentials(sdk: &SdkConfig, patience: Duration) -> Result<(), Aw
     };
     match tokio::time::timeout(patience, provider.provide_credentials()).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(CredentialsError::CredentialsNotLoaded(_))) | Err(_) => Err(nobody_answered()),
+        Ok(Err(CredentialsError::CredentialsNotLoaded(_))) | Err(_) => Err(nobody_answered(empty)),
         // Whatever a metadata service says to a machine that has no role tells a person nothing.
-        Ok(Err(_)) if patience == METADATA_ONLY => Err(nobody_answered()),
+        Ok(Err(_)) if patience == METADATA_ONLY || empty.is_some() => Err(nobody_answered(empty)),
         Ok(Err(error)) => Err(AwsError::NoCredentials { why: chain(&error) }),
     }
 }

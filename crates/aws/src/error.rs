@@ -116,6 +116,11 @@ where
         effect: Effect::Unknown,
     };
     match error {
+        // The service answered that all is well, and in what words cannot be read: the same as no answer.
+        SdkError::ServiceError(context) if context.raw().status().is_success() && context.err().code().is_none() => {
+            described.kind = Kind::Server;
+            described.message = unreadable(context.raw().status().as_u16(), context.err());
+        }
         SdkError::ServiceError(context) => {
             let status = context.raw().status().as_u16();
             let cause = context.err();
@@ -158,15 +163,16 @@ where
         }
         SdkError::ResponseError(context) => {
             described.kind = Kind::Server;
-            described.message = format!(
-                "an answer (HTTP status {}) that cannot be read: {}",
-                context.raw().status().as_u16(),
-                chain(error.source().unwrap_or(error))
-            );
+            let status = context.raw().status().as_u16();
+            described.message = unreadable(status, error.source().unwrap_or(error));
         }
         other => described.message = chain(other.source().unwrap_or(error)),
     }
     described
+}
+
+fn unreadable(status: u16, cause: &(dyn StdError + 'static)) -> String {
+    format!("an answer (HTTP status {status}) that cannot be read: {}", chain(cause))
 }
 
 fn classify(code: &str, status: u16) -> Kind {

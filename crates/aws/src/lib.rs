@@ -25,6 +25,7 @@ pub mod error;
 mod http_client;
 mod identity;
 pub mod poll;
+mod profile;
 mod quirks;
 
 pub use context::{AwsContext, AwsError, AwsSettings};

@@ -4,6 +4,7 @@
 //! fits, nothing is guessed.
 
 use crate::diagnosis::Cause;
+use crate::imports;
 
 /// A cause with its sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,7 @@ fn any(text: &str, words: &[&str]) -> bool {
 }
 
 /// What stands between two marks.
-fn between<'a>(text: &'a str, before: &str, after: &[char]) -> Option<&'a str> {
+pub(crate) fn between<'a>(text: &'a str, before: &str, after: &[char]) -> Option<&'a str> {
     let (_, rest) = text.split_once(before)?;
     let found = rest.split(after).next()?.trim();
     (!found.is_empty()).then_some(found)
@@ -269,21 +270,13 @@ pub(crate) fn capacity(sentence: &str) -> Option<Clue> {
 
 /// What the program itself said, last words first.
 pub(crate) fn in_log(log: &[String]) -> Option<Clue> {
-    log.iter().rev().find_map(|line| said(line))
+    (0..log.len())
+        .rev()
+        .find_map(|at| imports::failed(&log[at], &log[..at]).or_else(|| said(&log[at])))
 }
 
 fn said(line: &str) -> Option<Clue> {
     let after = |mark: &str| line.split_once(mark).map(|(_, rest)| rest.trim());
-    if let Some(rest) = after("ModuleNotFoundError: ").or_else(|| after("ImportError: ")) {
-        let module = between(rest, "No module named ", &[';'])
-            .unwrap_or(rest)
-            .trim_matches(['\'', '"']);
-        return Some(Clue::new(
-            Cause::Module,
-            format!("Python finds no module `{module}`"),
-            "add it to the project's requirements, or correct the command's module path",
-        ));
-    }
     if let Some(rest) = after("ImproperlyConfigured: ") {
         return Some(Clue::new(
             Cause::Setting,

@@ -6,6 +6,7 @@ use aws_sdk_ecs::types as ecs;
 use nuages_aws::error::Kind;
 use nuages_aws::poll::{Pace, Verdict, Wait, wait_for};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Patience, TICK, told};
 use crate::error::EcsError;
@@ -61,18 +62,39 @@ impl Cluster {
         }
         self.empty(patience).await?;
         for family in families {
-            while let Some(definition) = self.definition(family).await? {
-                let Some(arn) = definition.task_definition_arn() else {
-                    break;
-                };
-                if definition.status() != Some(&ecs::TaskDefinitionStatus::Active) {
-                    break;
-                }
-                self.deregister(arn).await?;
-                drained.definitions.push(arn.to_owned());
-            }
+            self.forget(family, &mut drained.definitions, patience).await?;
         }
         Ok(drained)
+    }
+
+    /// Deregisters every active revision of a family.
+    async fn forget(&self, family: &str, gone: &mut Vec<String>, patience: Patience<'_>) -> Result<(), EcsError> {
+        let deadline = Instant::now() + patience.timeout;
+        while let Some(definition) = self.definition(family).await? {
+            let Some(arn) = definition.task_definition_arn() else {
+                break;
+            };
+            if definition.status() != Some(&ecs::TaskDefinitionStatus::Active) {
+                break;
+            }
+            if gone.iter().any(|gone| gone == arn) {
+                // The answer is from before it was deregistered. To go by it would be to ask on and on without a pause.
+                let what = format!("see the task definition `{}` deregistered", short(arn));
+                let last = "it is still said to be active".to_owned();
+                if Instant::now() >= deadline {
+                    let seconds = patience.timeout.as_secs();
+                    return Err(EcsError::TimedOut { what, seconds, last });
+                }
+                tokio::select! {
+                    biased;
+                    () = patience.cancel.cancelled() => return Err(EcsError::Cancelled { what, last }),
+                    () = tokio::time::sleep(TICK) => continue,
+                }
+            }
+            self.deregister(arn).await?;
+            gone.push(arn.to_owned());
+        }
+        Ok(())
     }
 
     /// Waits until no task is left: their network interfaces would keep the subnets from being deleted.

@@ -45,6 +45,7 @@ mod error;
 mod explain;
 mod fargate;
 mod health;
+mod imports;
 mod judge;
 mod logs;
 mod placement;

@@ -8,6 +8,7 @@ use std::io::Read;
 use nuages_model::{Descriptor, Digest};
 use serde::Deserialize;
 
+use crate::error::is_full;
 use crate::export::Layer;
 use crate::{BlobStore, ImageError};
 
@@ -72,7 +73,13 @@ pub(crate) fn read_save(
                 continue;
             }
             // Which layer it is shows only when it was read once.
-            let spooled = spool(&mut entry, store).map_err(broken)?;
+            let spooled = spool(&mut entry, store).map_err(|error| {
+                if is_full(&error) {
+                    ImageError::file("keep layers in", store.folder())(error)
+                } else {
+                    broken(error)
+                }
+            })?;
             store.remember_archived(&name, size, &spooled.diff_id)?;
             if wanted.contains(&spooled.diff_id) && !layers.contains_key(&spooled.diff_id) {
                 let file = std::fs::File::open(&spooled.path).map_err(ImageError::file("read", &spooled.path))?;

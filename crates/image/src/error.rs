@@ -156,7 +156,7 @@ impl ImageError {
             Self::NoDockerfile { .. } => {
                 Some("write a Dockerfile, or name it with `[build] dockerfile = \"…\"` in nuages.toml".into())
             }
-            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Some(
+            Self::File { source, .. } if is_full(source) => Some(
                 "the disk is full: free some space (`docker system df` shows what Docker holds) and run again".into(),
             ),
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -186,6 +186,12 @@ impl ImageError {
         let path = path.into();
         move |source| Self::File { what, path, source }
     }
+}
+
+/// Whether there was no room to write.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Words of the operating system that reach us only as the engine's text.

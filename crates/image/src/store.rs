@@ -57,6 +57,10 @@ impl BlobStore {
         Ok(store)
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn blobs(&self) -> PathBuf {
         self.folder.join("sha256")
     }

@@ -13,10 +13,11 @@ use nuages_aws::error::describe;
 use nuages_aws::poll::{Verdict, Wait, wait_for};
 use nuages_model::Progress;
 use serde::Serialize;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::InfraError;
-use crate::stack::Stack;
+use crate::stack::{CATCH_UP, Stack};
 use crate::template::Template;
 
 /// What happens to a resource.
@@ -147,6 +148,8 @@ pub(crate) struct ChangeSet {
     pub(crate) arn: String,
     pub(crate) stack_arn: String,
     pub(crate) name: String,
+    /// What its template hashes to.
+    pub(crate) hash: String,
     /// `None`: it contains no changes, and CloudFormation will not execute it.
     pub(crate) changes: Option<Vec<ResourceChange>>,
 }
@@ -199,20 +202,25 @@ impl Stack {
             arn: arn.clone(),
             stack_arn,
             name,
+            hash: template.hash().to_owned(),
             changes: None,
         };
-        let computed = wait_for(
-            wait,
-            || self.fetch_change_set(&arn),
-            |seen| match seen.status {
-                ChangeSetStatus::CreateComplete => Verdict::Ready(Ok(Some(seen.changes.clone()))),
-                ChangeSetStatus::Failed if means_no_change(&seen.reason) => Verdict::Ready(Ok(None)),
-                ChangeSetStatus::Failed => Verdict::Ready(Err(InfraError::ChangeSet {
-                    reason: seen.reason.clone(),
-                })),
-                _ => Verdict::NotYet("computing what changes".to_owned()),
-            },
-        )
+        let asked = Instant::now();
+        let fetch = || async {
+            match self.fetch_change_set(&arn).await {
+                // A read may be from before it was made.
+                Err(error) if error.is_missing() && asked.elapsed() < CATCH_UP => Ok(Seen::pending()),
+                seen => seen,
+            }
+        };
+        let computed = wait_for(wait, fetch, |seen| match seen.status {
+            ChangeSetStatus::CreateComplete => Verdict::Ready(Ok(Some(seen.changes.clone()))),
+            ChangeSetStatus::Failed if means_no_change(&seen.reason) => Verdict::Ready(Ok(None)),
+            ChangeSetStatus::Failed => Verdict::Ready(Err(InfraError::ChangeSet {
+                reason: seen.reason.clone(),
+            })),
+            _ => Verdict::NotYet("computing what changes".to_owned()),
+        })
         .await
         .map_err(InfraError::from)
         .flatten();
@@ -229,11 +237,7 @@ impl Stack {
     }
 
     async fn fetch_change_set(&self, arn: &str) -> Result<Seen, InfraError> {
-        let mut seen = Seen {
-            status: ChangeSetStatus::CreatePending,
-            reason: String::new(),
-            changes: Vec::new(),
-        };
+        let mut seen = Seen::pending();
         let mut token = None;
         loop {
             let page = self
@@ -307,6 +311,17 @@ struct Seen {
     status: ChangeSetStatus,
     reason: String,
     changes: Vec<ResourceChange>,
+}
+
+impl Seen {
+    /// One of which nothing is known yet.
+    const fn pending() -> Self {
+        Self {
+            status: ChangeSetStatus::CreatePending,
+            reason: String::new(),
+            changes: Vec::new(),
+        }
+    }
 }
 
 /// CloudFormation has no code for it: these two sentences are the answer, and every client reads them.

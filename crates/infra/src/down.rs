@@ -41,6 +41,10 @@ const IMAGES_PER_CALL: usize = 100;
 /// A network interface of a task that has just ended is let go within a minute or two; until then nothing around it
 /// can be deleted.
 const DELETIONS: usize = 3;
+/// So often a repository is looked at until it is empty, and so long between: an index goes before what it names, and a
+/// list may be behind.
+const LOOKS: usize = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 const PROTECTION_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl Stack {
@@ -98,7 +102,7 @@ impl Stack {
         let mut databases = Vec::new();
         for (kind, id) in self.physical_ids(state).await? {
             match kind.as_str() {
-                "AWS::ECR::Repository" => self.empty_repository(&id, progress).await?,
+                "AWS::ECR::Repository" => self.empty_repository(&id, progress, cancel).await?,
                 "AWS::RDS::DBInstance" => {
                     self.lift_protection(&id, progress, cancel).await?;
                     databases.push(id);
@@ -109,7 +113,7 @@ impl Stack {
         Ok(databases)
     }
 
-    async fn physical_ids(&self, state: &StackState) -> Result<Vec<(String, String)>, InfraError> {
+    pub(crate) async fn physical_ids(&self, state: &StackState) -> Result<Vec<(String, String)>, InfraError> {
         let mut found = Vec::new();
         let mut token = None;
         loop {
@@ -137,9 +141,26 @@ impl Stack {
         }
     }
 
-    async fn empty_repository(&self, name: &str, progress: &Progress) -> Result<(), InfraError> {
+    async fn empty_repository(
+        &self,
+        name: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<(), InfraError> {
         let ecr = aws_sdk_ecr::Client::new(self.aws.sdk());
-        loop {
+        for look in 0..LOOKS {
+            // The second one is the usual end.
+            if look > 1 {
+                tokio::select! {
+                    () = cancel.cancelled() => {
+                        return Err(InfraError::Cancelled {
+                            what: format!("empty the repository {name}"),
+                            last: "images are left".into(),
+                        });
+                    }
+                    () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+                }
+            }
             let Some(images) = list_digests(&ecr, name).await? else {
                 return Ok(());
             };
@@ -162,10 +183,11 @@ impl Stack {
                 deleted += answer.image_ids().len();
             }
             if deleted == 0 {
-                // An image that an index names goes after the index. Without any progress CloudFormation will say why.
-                return Ok(());
+                break;
             }
         }
+        // Of what stays without any progress CloudFormation will say why.
+        Ok(())
     }
 
     async fn lift_protection(
@@ -236,6 +258,7 @@ impl Stack {
                 after,
                 what: &what,
                 resources: None,
+                hash: None,
             };
             let mut ended = self.follow(&operation, progress, cancel).await?;
             skipped.append(&mut ended.skipped);
@@ -298,7 +321,10 @@ impl Stack {
 }
 
 /// The digests of all images; none where there is no repository.
-async fn list_digests(ecr: &aws_sdk_ecr::Client, name: &str) -> Result<Option<Vec<ImageIdentifier>>, InfraError> {
+pub(crate) async fn list_digests(
+    ecr: &aws_sdk_ecr::Client,
+    name: &str,
+) -> Result<Option<Vec<ImageIdentifier>>, InfraError> {
     let mut digests = std::collections::BTreeSet::new();
     let mut token = None;
     loop {

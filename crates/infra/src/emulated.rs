@@ -13,13 +13,22 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::InfraError;
-use crate::spec::DatabaseSpec;
+use crate::spec::{DatabaseSpec, StackSpec};
 use crate::stack::Stack;
 use crate::template::database::{NAME, USER};
-use crate::template::{DatabaseOutputs, TAG_WORLD};
+use crate::template::{DatabaseOutputs, StackOutputs, TAG_WORLD};
 
 /// Starting a PostgreSQL container takes seconds; making its image first, minutes.
 const DATABASE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// The database as it is afterwards.
+#[derive(Debug, Clone)]
+pub(crate) struct Ensured {
+    /// Where the emulator says that it is.
+    pub(crate) address: String,
+    /// Whether `DATABASE_URL` led elsewhere before.
+    pub(crate) rewritten: bool,
+}
 
 /// The master user's secret, as the stack generates it.
 #[derive(Deserialize)]
@@ -28,8 +37,7 @@ struct Login {
 }
 
 impl Stack {
-    /// Makes the instance if it is missing, waits for it, and writes `DATABASE_URL` if it leads elsewhere. Answers
-    /// whether it was written.
+    /// Makes the instance if it is missing or failed, waits for it, and writes `DATABASE_URL` if it leads elsewhere.
     pub(crate) async fn ensure_database(
         &self,
         spec: &DatabaseSpec,
@@ -37,18 +45,19 @@ impl Stack {
         world: &World,
         progress: &Progress,
         cancel: &CancellationToken,
-    ) -> Result<bool, InfraError> {
+    ) -> Result<Ensured, InfraError> {
         let rds = aws_sdk_rds::Client::new(self.aws.sdk());
         let password = self.read_password(&made.password_secret).await?;
         let mut instance = find_instance(&rds, &made.identifier).await?;
-        if let Some(found) = instance.take_if(|found| !is_of_world(found, world)) {
-            // Of an environment that is gone: its password is, too.
-            progress.status(format!(
-                "removing the database of an earlier environment ({})",
-                made.identifier
-            ));
+        if let Some(found) = instance.take_if(|found| !is_of_world(found, world) || has_failed(found)) {
+            // Of an environment that is gone: its password is, too. And what failed never becomes available by itself.
+            let what = if has_failed(&found) {
+                "that did not come up"
+            } else {
+                "of an earlier environment"
+            };
+            progress.status(format!("removing the database {what} ({})", made.identifier));
             delete_instance(&rds, &made.identifier, self.pace, progress, cancel).await?;
-            drop(found);
         }
         match &instance {
             None => {
@@ -67,7 +76,37 @@ impl Stack {
         }
         let (address, port) = wait_available(&rds, &made.identifier, self.pace, progress, cancel).await?;
         let url = database_url(&password, &address, port);
-        self.write_url(&made.url_secret, &url).await
+        let rewritten = self.write_url(&made.url_secret, &url).await?;
+        Ok(Ensured { address, rewritten })
+    }
+
+    /// Makes the instance anew, where whoever can see it knows that its server is gone: the emulator goes on calling it
+    /// available. Data that the emulator kept comes back with it. Answers where it is now.
+    ///
+    /// ```no_run
+    /// # async fn example(stack: nuages_infra::Stack, spec: nuages_infra::StackSpec, up: nuages_infra::UpOutcome)
+    /// # -> Result<(), nuages_infra::InfraError> {
+    /// let address = stack.remake_database(&spec, &up.outputs, &Default::default(), &Default::default()).await?;
+    /// println!("it is at {}", address.unwrap_or_default());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn remake_database(
+        &self,
+        spec: &StackSpec,
+        outputs: &StackOutputs,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Option<String>, InfraError> {
+        let (Some(database), Some(made), true) = (&spec.database, &outputs.database, spec.emulation.database_by_api)
+        else {
+            return Ok(None);
+        };
+        let rds = aws_sdk_rds::Client::new(self.aws.sdk());
+        progress.status(format!("removing what is left of the database {}", made.identifier));
+        delete_instance(&rds, &made.identifier, self.pace, progress, cancel).await?;
+        let ensured = Box::pin(self.ensure_database(database, made, &outputs.world, progress, cancel)).await?;
+        Ok(Some(ensured.address))
     }
 
     async fn read_password(&self, secret: &Arn) -> Result<Secret<String>, InfraError> {
@@ -159,6 +198,10 @@ fn is_of_world(instance: &DbInstance, world: &World) -> bool {
         .tag_list()
         .iter()
         .any(|t| t.key() == Some(TAG_WORLD) && t.value() == Some(world.as_str()))
+}
+
+fn has_failed(instance: &DbInstance) -> bool {
+    instance.db_instance_status() == Some("failed")
 }
 
 fn major(version: &str) -> &str {

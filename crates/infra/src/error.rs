@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use nuages_aws::ServiceError;
 use nuages_aws::poll::WaitError;
+use nuages_aws::{Kind, ServiceError};
 
 use crate::changes::ResourceChange;
 use crate::events::Cause;
 use crate::spec::SpecError;
+use crate::stack::says_missing;
 use crate::template::OutputError;
 
 /// Why something could not be done with a stack.
@@ -178,6 +179,13 @@ impl From<WaitError<InfraError>> for InfraError {
             WaitError::Cancelled { what, last } => Self::Cancelled { what, last },
             WaitError::Fetch(error) => error,
         }
+    }
+}
+
+impl InfraError {
+    /// Whether CloudFormation does not know what it was asked for.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Call { source, .. } if source.kind == Kind::NotFound || says_missing(source))
     }
 }
 

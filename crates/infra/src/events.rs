@@ -9,10 +9,11 @@ use aws_sdk_cloudformation::types::{ResourceStatus, StackEvent, StackStatus};
 use nuages_aws::error::describe;
 use nuages_aws::poll::{Verdict, Wait, wait_for};
 use nuages_model::Progress;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::InfraError;
-use crate::stack::{OPERATION_TIMEOUT, Stack};
+use crate::stack::{CATCH_UP, OPERATION_TIMEOUT, Stack};
 
 /// Whose output the events' lines are.
 const SOURCE: &str = "cloudformation";
@@ -79,6 +80,8 @@ pub(crate) struct Operation<'a> {
     pub(crate) what: &'a str,
     /// How many resources it touches, where that is known.
     pub(crate) resources: Option<usize>,
+    /// What the template hashes to that the stack has afterwards; none where it has none.
+    pub(crate) hash: Option<&'a str>,
 }
 
 /// How an operation ended.
@@ -105,7 +108,11 @@ impl Ended {
 impl Stack {
     /// The newest event, from which an operation's own are told.
     pub(crate) async fn newest_event(&self, stack_arn: &str) -> Result<Option<String>, InfraError> {
-        let events = self.events_after(stack_arn, None, true).await?;
+        let events = match self.events_after(stack_arn, None, true).await {
+            // A stack that was made a moment ago.
+            Err(error) if error.is_missing() => Vec::new(),
+            events => events?,
+        };
         Ok(events.last().and_then(|e| e.event_id()).map(str::to_owned))
     }
 
@@ -124,11 +131,14 @@ impl Stack {
             cancel,
             progress,
         };
+        let began = Instant::now();
         let fetch = || async {
             let mut seen = seen.lock().await;
-            let fresh = self
-                .events_after(operation.stack_arn, seen.last.as_deref(), false)
-                .await?;
+            let fresh = self.events_after(operation.stack_arn, seen.last.as_deref(), false);
+            let fresh = match fresh.await {
+                Err(error) if error.is_missing() && began.elapsed() < CATCH_UP => Vec::new(),
+                fresh => fresh?,
+            };
             seen.take(fresh, operation, progress);
             Ok::<_, InfraError>((seen.end.clone(), seen.status_line()))
         };

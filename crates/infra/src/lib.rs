@@ -34,6 +34,7 @@ mod error;
 mod events;
 mod iam;
 pub mod policies;
+mod rights;
 mod roles;
 mod spec;
 mod stack;

@@ -25,6 +25,9 @@ const PACE: Pace = Pace {
 /// The longest that an operation on a stack may take: a database of some size takes half an hour.
 pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_mins(90);
 
+/// CloudFormation's reads are eventually consistent: what was just made may not be seen for so long.
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(10);
+
 /// The handle of one environment's stack.
 ///
 /// ```no_run
@@ -308,7 +311,7 @@ impl Stack {
 
 /// CloudFormation answers a missing stack with `ValidationError`, the code of every bad request; `DescribeStacks` with a
 /// well-formed name has no other way of getting it.
-fn says_missing(error: &ServiceError) -> bool {
+pub(crate) fn says_missing(error: &ServiceError) -> bool {
     error.is_code("ValidationError") || error.is_code("StackNotFoundException")
 }
 

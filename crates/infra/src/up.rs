@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use aws_sdk_cloudformation::types::{Capability, ChangeSetType};
 use nuages_aws::error::describe;
 use nuages_model::Progress;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::{ChangeSet, ChangeSetPlan, ResourceChange, unique};
 use crate::error::InfraError;
 use crate::events::Operation;
 use crate::spec::StackSpec;
-use crate::stack::{Stack, StackState, Standing};
+use crate::stack::{CATCH_UP, Stack, StackState, Standing};
 use crate::template::{StackOutputs, Template};
 
 /// What an `up` did.
@@ -40,6 +41,8 @@ pub struct UpOutcome {
     /// Whether `DATABASE_URL` has another value than before although the stack did not change: an emulator's database
     /// came back at another address. Running tasks still have the old one.
     pub database_moved: bool,
+    /// Where an emulator says that its database is; none where the stack has it.
+    pub database_address: Option<String>,
 }
 
 impl Stack {
@@ -115,17 +118,19 @@ impl Stack {
                 self.create(spec, progress, cancel).await?
             }
         };
-        let mut database_moved = false;
+        let (mut database_moved, mut database_address) = (false, None);
         if let (Some(database), Some(made), true) = (&spec.database, &outputs.database, spec.emulation.database_by_api)
         {
-            let rewritten = Box::pin(self.ensure_database(database, made, &outputs.world, progress, cancel)).await?;
-            database_moved = rewritten && kind != UpKind::Created;
+            let ensured = Box::pin(self.ensure_database(database, made, &outputs.world, progress, cancel)).await?;
+            database_moved = ensured.rewritten && kind != UpKind::Created;
+            database_address = Some(ensured.address);
         }
         Ok(UpOutcome {
             kind,
             outputs,
             changes,
             database_moved,
+            database_address,
         })
     }
 
@@ -231,6 +236,7 @@ impl Stack {
             after,
             what: &what,
             resources: Some(resources),
+            hash: Some(&change_set.hash),
         };
         Ok((self.conclude(&operation, progress, cancel).await?, plan.changes))
     }
@@ -267,6 +273,7 @@ impl Stack {
             after,
             what: &what,
             resources: None,
+            hash: Some(template.hash()),
         };
         self.conclude(&operation, progress, cancel).await
     }
@@ -287,7 +294,17 @@ impl Stack {
                 cause: ended.cause,
             });
         }
-        let state = self.describe().await?.ok_or_else(|| InfraError::Missing {
+        // What is described may be from before: the template that the stack was made from tells.
+        let began = Instant::now();
+        let state = loop {
+            let state = self.describe().await?;
+            let hash = state.as_ref().and_then(StackState::template_hash);
+            if hash == operation.hash || began.elapsed() >= CATCH_UP {
+                break state;
+            }
+            tokio::time::sleep(self.pace.max).await;
+        };
+        let state = state.ok_or_else(|| InfraError::Missing {
             stack: self.name.clone(),
         })?;
         state.outputs()

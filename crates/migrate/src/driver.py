@@ -6,9 +6,11 @@
 # It travels on the command line, so comments and blank lines are stripped on the way: keep no `#` at the start of a
 # line inside a string.
 import base64
+import difflib
 import hashlib
 import json
 import os
+import pkgutil
 import platform
 import re
 import runpy
@@ -74,6 +76,19 @@ def send(run, report):
     write("\nNUAGES1 %s sha256 %d %s" % (run, len(chunks), hashlib.sha256(payload).hexdigest()))
 
 
+# A module that is not there, and what is called most like it where it should be.
+def missing(error):
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    parent, dot, leaf = error.name.rpartition(".")
+    try:
+        where = sys.modules[parent].__path__ if parent else [os.getcwd()]
+        near = difflib.get_close_matches(leaf, [m.name for m in pkgutil.iter_modules(where)], 1)
+    except Exception:
+        near = []
+    return {"module": error.name, "settings": os.environ.get("DJANGO_SETTINGS_MODULE"), "near": near}
+
+
 class Run:
     def __init__(self, request):
         self.run = request["run"]
@@ -83,6 +98,7 @@ class Run:
         self.lock_wait = request["lock_wait_s"]
         self.script = request["script"]
         self.at = {"alias": None, "migration": None}
+        self.vendor = None
         self.stage = "setup"
         self.total = 0
         self.done = 0
@@ -161,6 +177,7 @@ class Run:
             self.at = {"alias": alias, "migration": None}
             state = self.report["databases"][alias] = {}
             connection = connections[alias]
+            self.vendor = connection.vendor
             self.stage = "connect"
             connection.ensure_connection()
             self.stage = "probe" if self.probe else "migrate"
@@ -342,7 +359,9 @@ class Run:
             "message": redact(message)[:2000],
             "sqlstate": state,
             "alias": self.at["alias"],
+            "vendor": self.vendor if self.at["alias"] else None,
             "migration": self.at["migration"],
+            "missing": missing(error),
         }
         where = " on ".join(x for x in (failure["migration"], failure["alias"]) if x)
         what = "" if isinstance(error, (Stop, SystemExit)) else failure["error"] + (" %s" % state if state else "") + ": "

@@ -3,7 +3,7 @@
 //! Invariant: the nearest witness speaks. Where the container never ran, the platform; where the driver reported, the
 //! driver; where Python died without it, the last line of its traceback; and only then an exit code.
 
-use crate::report::{DriverFailure, Outcome};
+use crate::report::{DriverFailure, MissingModule, Outcome};
 
 /// Cause and hint.
 pub(crate) fn explain(driver: Option<&DriverFailure>, outcome: &Outcome, probe: bool) -> (String, Option<String>) {
@@ -65,6 +65,12 @@ fn first_sentence(message: &str) -> String {
 }
 
 fn hint_for(failure: &DriverFailure, probe: bool) -> Option<String> {
+    if let Some(missing) = &failure.missing {
+        return Some(hint_for_module(missing));
+    }
+    if lacks_a_table(failure) {
+        return Some(hint_for_table(failure).to_owned());
+    }
     let by_state = failure.sqlstate.as_deref().and_then(hint_for_state);
     if by_state.is_some() {
         return by_state.map(str::to_owned);
@@ -82,6 +88,10 @@ fn hint_for(failure: &DriverFailure, probe: bool) -> Option<String> {
         "no-django" => "install Django for the `python` that is first on the image's PATH",
         "stopped" | "incomplete" => "run it again: what was applied stays applied",
         "exit" => "look for a sys.exit() in the settings, in an AppConfig.ready or in a migration",
+        "connect" if failure.vendor.as_deref() == Some("sqlite") => {
+            "the settings choose SQLite, and a task keeps no file: let them read DATABASE_URL, which [database] and \
+             `DATABASE_URL = { from = \"database\" }` in [secrets] give"
+        }
         "connect" if failure.sqlstate.is_none() => {
             "check DATABASE_URL, and that the task's security group may reach the database"
         }
@@ -104,6 +114,46 @@ fn hint_for(failure: &DriverFailure, probe: bool) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// In PostgreSQL's codes, in MySQL's number, and in the words of SQLite, which has neither.
+fn lacks_a_table(failure: &DriverFailure) -> bool {
+    let says = |beginning: &str| failure.message.starts_with(beginning);
+    matches!(failure.sqlstate.as_deref(), Some("42P01" | "42703"))
+        || failure.error == "ProgrammingError" && says("(1146,")
+        || failure.error == "OperationalError" && (says("no such table") || says("no such column") || says("(1054,"))
+}
+
+fn hint_for_table(failure: &DriverFailure) -> &'static str {
+    if failure.migration.is_some() {
+        "it is not there when this migration runs: correct the name, or add the migration that makes it to \
+         `dependencies`; where one should have made it already, it was recorded (`migrate --fake`) and never run"
+    } else {
+        "code outside the migrations asks for it before they have run: look for a query at import time (a form's choices, \
+         urls.py, AppConfig.ready, a signal's receiver), and move it to where it is needed"
+    }
+}
+
+fn hint_for_module(missing: &MissingModule) -> String {
+    let module = &missing.module;
+    let there = missing
+        .nearest()
+        .map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
+    if missing.is_settings() {
+        return format!(
+            "the settings module `{module}` is not in the image{there} Correct DJANGO_SETTINGS_MODULE in [env], or see that \
+             .dockerignore leaves the file in"
+        );
+    }
+    match module.rsplit_once('.') {
+        Some((package, _)) => format!(
+            "`{package}` is in the image, and `{module}` is not{there} Correct the name, see that .dockerignore leaves the \
+             file in, or require a version of the package that has it"
+        ),
+        None => NOT_INSTALLED.to_owned(),
+    }
+}
+
+const NOT_INSTALLED: &str = "the image lacks that module: add it to the project's requirements";
+
 /// PostgreSQL's codes (PostgreSQL documentation, appendix A) that a migration meets.
 fn hint_for_state(state: &str) -> Option<&'static str> {
     Some(match state {
@@ -115,9 +165,6 @@ fn hint_for_state(state: &str) -> Option<&'static str> {
         "42P07" | "42701" | "42710" => {
             "the database has it already: somebody made it by hand, or a migration without a transaction was \
              interrupted; compare the two, then `migrate --fake` that one"
-        }
-        "42P01" | "42703" => {
-            "mend the migration and deploy again; if the name is right, the database's recorded history is not its true one"
         }
         "23502" | "23505" | "23503" | "23514" => {
             "rows that exist break the new constraint; clean them in a data migration before it"
@@ -145,11 +192,24 @@ fn is_exception(line: &str) -> bool {
 fn hint_for_exception(line: &str) -> Option<String> {
     let name = line.split(':').next().unwrap_or(line);
     let text = match name.rsplit('.').next().unwrap_or(name) {
-        "ModuleNotFoundError" | "ImportError" => "the image lacks that module: add it to the project's requirements",
+        "ModuleNotFoundError" => return Some(hint_for_module(&named_by(line))),
+        "ImportError" => {
+            "the module is there, and not what is imported from it: require the version that the project is developed with"
+        }
         "ImproperlyConfigured" | "KeyError" => "a setting or environment variable is missing: see [env] and [secrets]",
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// All that a traceback's last line tells of a module.
+fn named_by(line: &str) -> MissingModule {
+    let module = line.split('\'').nth(1).unwrap_or_default();
+    MissingModule {
+        module: module.to_owned(),
+        settings: None,
+        near: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +233,9 @@ mod tests {
             message: message.into(),
             sqlstate: None,
             alias: Some("default".into()),
+            vendor: Some("postgresql".into()),
             migration: None,
+            missing: None,
         }
     }
 
@@ -249,6 +311,46 @@ mod tests {
         );
         assert_eq!(cause, "default: held");
         assert!(hint.is_some());
+    }
+
+    #[test]
+    fn a_missing_table_is_the_migrations_or_somebody_elses() {
+        let hint = |driver: &DriverFailure| explain(Some(driver), &outcome(Some(1), None, &[]), false).1.unwrap();
+        let mut postgres = failure("migrate", "ProgrammingError", "relation \"tag\" does not exist");
+        postgres.sqlstate = Some("42P01".into());
+        let sqlite = failure("migrate", "OperationalError", "no such table: tag");
+        for mut driver in [postgres, sqlite] {
+            assert!(hint(&driver).contains("import time"), "{}", hint(&driver));
+            driver.kind = "migration".into();
+            driver.migration = Some("blog.0004_tags".into());
+            assert!(hint(&driver).contains("`dependencies`"), "{}", hint(&driver));
+        }
+    }
+
+    #[test]
+    fn a_file_that_sqlite_cannot_open_is_no_matter_of_security_groups() {
+        let mut driver = failure("connect", "OperationalError", "unable to open database file");
+        driver.vendor = Some("sqlite".into());
+        let (_, hint) = explain(Some(&driver), &outcome(Some(1), None, &[]), true);
+        let hint = hint.unwrap();
+        assert!(
+            hint.contains("DATABASE_URL") && !hint.contains("security group"),
+            "{hint}"
+        );
+    }
+
+    #[test]
+    fn a_module_of_a_package_that_is_there_is_no_requirement() {
+        let tail = ["ModuleNotFoundError: No module named 'blog.wsgy'"];
+        let (_, hint) = explain(None, &outcome(Some(1), None, &tail), false);
+        let hint = hint.unwrap();
+        assert!(
+            hint.starts_with("`blog` is in the image, and `blog.wsgy` is not."),
+            "{hint}"
+        );
+        let tail = ["ImportError: cannot import name 'x' from 'y' (/y.py)"];
+        let (_, hint) = explain(None, &outcome(Some(1), None, &tail), false);
+        assert!(!hint.unwrap().contains("lacks that module"));
     }
 
     #[test]

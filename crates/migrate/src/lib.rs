@@ -33,5 +33,5 @@ pub use applied::{AppliedSet, Change, DatabaseSet, MigrationChange, changed_betw
 pub use assemble::{Missing, Reassembler};
 pub use command::{COMMAND_LIMIT, Manage, MigrationRun, Verb};
 pub use error::{Failure, MigrateError};
-pub use report::{ApplyReport, DatabaseReport, DriverFailure, Outcome, ProbeReport};
+pub use report::{ApplyReport, DatabaseReport, DriverFailure, MissingModule, Outcome, ProbeReport};
 pub use run::{apply, find, probe};

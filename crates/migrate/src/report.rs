@@ -74,9 +74,48 @@ pub struct DriverFailure {
     /// The database it happened in.
     #[serde(default)]
     pub alias: Option<String>,
+    /// What that database is: `postgresql`, `mysql`, `sqlite`, …
+    #[serde(default)]
+    pub vendor: Option<String>,
     /// The migration it happened in, `app.name`.
     #[serde(default)]
     pub migration: Option<String>,
+    /// The Python module that was not found, where that was it.
+    #[serde(default)]
+    pub missing: Option<MissingModule>,
+}
+
+/// A Python module that is not in the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingModule {
+    /// Its whole name.
+    pub module: String,
+    /// What `DJANGO_SETTINGS_MODULE` says.
+    #[serde(default)]
+    pub settings: Option<String>,
+    /// What is called most like it where it should be, if anything is.
+    #[serde(default)]
+    pub near: Vec<String>,
+}
+
+impl MissingModule {
+    /// Whether it is the settings' module, or a package around it.
+    pub fn is_settings(&self) -> bool {
+        let rest = self
+            .settings
+            .as_deref()
+            .and_then(|settings| settings.strip_prefix(&self.module));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// The whole name of what was probably meant.
+    pub fn nearest(&self) -> Option<String> {
+        let near = self.near.first()?;
+        Some(match self.module.rsplit_once('.') {
+            Some((package, _)) => format!("{package}.{near}"),
+            None => near.clone(),
+        })
+    }
 }
 
 /// How the task ended.

@@ -38,7 +38,7 @@ const MARGIN: Duration = Duration::from_mins(30);
 #[derive(Debug)]
 pub struct Ecr {
     aws: AwsContext,
-    client: Client,
+    pub(crate) client: Client,
     login: Mutex<Option<EcrLogin>>,
 }
 
@@ -264,21 +264,9 @@ impl Ecr {
         }))
     }
 
-    /// Gives an image one more tag, by putting the same manifest again. It is no error if the tag names it already.
-    pub async fn tag(&self, repository: &str, digest: &Digest, tag: &str) -> Result<(), RegistryError> {
-        let repository = self.open(repository).await?;
-        if repository
-            .head_manifest(tag)
-            .await?
-            .is_some_and(|there| there.digest == *digest)
-        {
-            return Ok(());
-        }
-        let manifest = repository.manifest(digest.as_str()).await?;
-        repository
-            .push_manifest(&manifest.media_type, manifest.content, tag)
-            .await?;
-        Ok(())
+    /// Whose registry it is, where its host is not known.
+    pub(crate) fn place(&self) -> String {
+        format!("of {} in {}", self.aws.identity().account, self.aws.region())
     }
 
     /// The tag of a push: `build-` and the digest, as far as a tag may be long.

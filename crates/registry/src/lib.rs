@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod client;
 mod ecr;
+mod ecr_image;
 mod error;
 pub mod manifest;
 mod repository;

@@ -74,6 +74,21 @@ async fn expired_credentials_are_named_with_the_way_out() {
 }
 
 #[tokio::test]
+async fn an_answer_that_cannot_be_read_is_as_good_as_none() {
+    let sts = FakeServer::start(|_| async { xml(200, "<html>{\"half") }).await;
+    let AwsError::Identity(error) = AwsContext::connect(&settings(&sts.url())).await.unwrap_err() else {
+        panic!("another error")
+    };
+    assert_eq!((error.kind, error.effect), (Kind::Server, Effect::Unknown), "{error}");
+    assert!(
+        error
+            .message
+            .starts_with("an answer (HTTP status 200) that cannot be read: "),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_refused_connection_had_no_effect() {
     // A port that was free a moment ago.
     let url = FakeServer::start(|_| async { xml(200, CALLER) }).await.url();

@@ -147,6 +147,52 @@ fn before_the_start() {
 }
 
 #[test]
+fn a_module_that_is_not_there_is_a_requirement_a_name_or_the_settings() {
+    let frozen = "  File \"<frozen importlib._bootstrap>\", line 1331, in _find_and_load_unlocked";
+    let settings = "  File \"/usr/lib/python3.13/site-packages/django/conf/__init__.py\", line 190, in __init__";
+    let own = "  File \"/app/blog/settings/production.py\", line 3, in <module>";
+    let missing = "ModuleNotFoundError: No module named 'blog.settings.prodution'";
+    let found = |log: &[&str]| {
+        let said = diagnose(&exited(3, log));
+        assert_eq!(said.cause, Cause::Module);
+        (said.sentence, said.hint.unwrap())
+    };
+    let (sentence, hint) = found(&[
+        "Traceback (most recent call last):",
+        settings,
+        "    mod = import",
+        frozen,
+        missing,
+    ]);
+    assert_eq!(
+        sentence,
+        "the settings module `blog.settings.prodution` is not in the image"
+    );
+    assert!(hint.contains("DJANGO_SETTINGS_MODULE in `[env]`"), "{hint}");
+    // The settings are there, and what they import is not.
+    let (sentence, hint) = found(&[
+        settings,
+        frozen,
+        own,
+        frozen,
+        "ModuleNotFoundError: No module named 'environ'",
+    ]);
+    assert_eq!(sentence, "Python finds no module `environ`");
+    assert!(hint.contains("requirements"), "{hint}");
+    let (_, hint) = found(&[own, frozen, "ModuleNotFoundError: No module named 'blog.utlis'"]);
+    assert!(
+        hint.starts_with("`blog` is in the image, and `blog.utlis` is not"),
+        "{hint}"
+    );
+    let (sentence, hint) = found(&["ImportError: cannot import name 'slug' from 'blog.text' (/app/blog/text.py)"]);
+    assert!(
+        sentence.starts_with("Python cannot import: cannot import name 'slug'"),
+        "{sentence}"
+    );
+    assert!(!hint.contains("requirements"), "{hint}");
+}
+
+#[test]
 fn at_the_start() {
     check(
         &exited(1, &["exec /usr/local/bin/gunicorn: exec format error"]),

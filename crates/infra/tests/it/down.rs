@@ -39,6 +39,44 @@ async fn empties_lifts_deletes_and_says_what_is_left() {
 }
 
 #[tokio::test]
+async fn who_may_not_finish_is_refused_before_anything_changes() {
+    for (operation, what) in [
+        ("ListStackResources", "list the stack's resources"),
+        ("ListImages", "list the repository's images"),
+        ("BatchDeleteImage", "empty the repository"),
+        ("DescribeDBInstances", "look at the database"),
+        ("ModifyDBInstance", "lift the database's deletion protection"),
+    ] {
+        let (fake, stack) = made(&blog()).await;
+        fake.protect_database();
+        fake.push_images(&["sha256:a", "sha256:b"]);
+        fake.refuse(operation);
+        let refused = stack.may_go_down().await.unwrap_err();
+        let InfraError::Call { what: tried, source } = refused else {
+            panic!("{operation}: {refused}")
+        };
+        assert_eq!((tried, source.kind), (what, nuages_aws::Kind::AccessDenied));
+    }
+}
+
+#[tokio::test]
+async fn asking_whether_one_may_changes_nothing() {
+    let (fake, stack) = account().await;
+    stack.may_go_down().await.unwrap();
+    let never = CancellationToken::new();
+    stack
+        .up(&blog(), &BTreeSet::new(), &Progress::none(), &never)
+        .await
+        .unwrap();
+    fake.protect_database();
+    fake.push_images(&["sha256:a", "sha256:b"]);
+    stack.may_go_down().await.unwrap();
+    assert_eq!(fake.count("BatchDeleteImage"), 1, "it was asked");
+    assert!(fake.database_is_protected());
+    assert_eq!((fake.images(), fake.count("DeleteStack")), (2, 0));
+}
+
+#[tokio::test]
 async fn a_deletion_that_fails_is_repeated_since_interfaces_linger() {
     let (fake, stack) = made(&StackSpec {
         database: None,

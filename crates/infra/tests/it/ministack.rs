@@ -59,6 +59,19 @@ async fn up_again_changed_and_down() {
     let moved = stack.up(&spec, &allow, &none, &never).await.unwrap();
     assert_eq!((moved.kind, moved.database_moved), (UpKind::Unchanged, true));
 
+    // Its server is gone, which the emulator does not know.
+    let before = instance(&aws, &database.identifier).await;
+    let address = stack
+        .remake_database(&spec, &made.outputs, &none, &never)
+        .await
+        .unwrap();
+    let after = instance(&aws, &database.identifier).await;
+    assert_ne!(before, after, "it is another instance");
+    let again = stack.up(&spec, &allow, &none, &never).await.unwrap();
+    assert_eq!((again.kind, again.database_moved), (UpKind::Unchanged, false));
+    assert_eq!(again.database_address, address);
+    assert!(address.is_some());
+
     let changed = StackSpec {
         log_retention_days: 7,
         ..spec.clone()
@@ -116,6 +129,14 @@ async fn up_again_changed_and_down() {
         .send()
         .await;
     assert!(left.is_err(), "the secrets are gone with the stack");
+}
+
+/// What tells an instance from another one of the same name.
+async fn instance(aws: &AwsContext, identifier: &str) -> Option<String> {
+    let rds = aws_sdk_rds::Client::new(aws.sdk());
+    let found = rds.describe_db_instances().db_instance_identifier(identifier).send();
+    let found = found.await.unwrap();
+    found.db_instances().first()?.dbi_resource_id().map(str::to_owned)
 }
 
 /// Makes the stack as an older version of nuages would have: one output fewer, and so another hash.

@@ -287,6 +287,45 @@ async fn what_is_not_there_is_named() {
 }
 
 #[tokio::test]
+async fn settings_that_are_not_in_the_image_are_told_with_the_nearest() {
+    let data = data();
+    let probed = async |settings: &str| {
+        let runner = LocalRunner::new(data.path()).with("DJANGO_SETTINGS_MODULE", settings);
+        failure(probe(&runner, &run(DJANGO), &Progress::none()).await.unwrap_err())
+    };
+    let failed = probed("setings").await;
+    assert_eq!(failed.cause, "ModuleNotFoundError: No module named 'setings'");
+    let hint = failed.hint.unwrap();
+    assert!(
+        hint.starts_with("the settings module `setings` is not in the image; did you mean `settings`?"),
+        "{hint}"
+    );
+    assert!(hint.contains("DJANGO_SETTINGS_MODULE in [env]"), "{hint}");
+
+    let failed = probed("blog.models.production").await;
+    assert_eq!(failed.driver.unwrap().missing.unwrap().module, "blog.models.production");
+    let failed = probed("blog.modles").await;
+    assert_eq!(
+        failed.driver.unwrap().missing.unwrap().nearest().as_deref(),
+        Some("blog.models")
+    );
+    // What the settings themselves import is a requirement.
+    let runner = LocalRunner::new(data.path()).with("APPS", "blog,corsheaders");
+    let failed = failure(probe(&runner, &run(DJANGO), &Progress::none()).await.unwrap_err());
+    assert!(failed.hint.unwrap().contains("requirements"));
+}
+
+#[tokio::test]
+async fn a_database_file_that_cannot_be_opened_is_told_as_sqlites() {
+    let data = data();
+    let runner = LocalRunner::new(&data.path().join("nowhere"));
+    let failed = failure(probe(&runner, &run(DJANGO), &Progress::none()).await.unwrap_err());
+    assert_eq!(failed.cause, "default: OperationalError: unable to open database file");
+    assert_eq!(failed.driver.unwrap().vendor.as_deref(), Some("sqlite"));
+    assert!(failed.hint.unwrap().starts_with("the settings choose SQLite"));
+}
+
+#[tokio::test]
 async fn a_project_without_a_script() {
     let data = data();
     let mut run = run(DJANGO);
