@@ -21,6 +21,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod apt;
 pub mod children;
 mod engine;
 mod error;

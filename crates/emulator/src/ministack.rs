@@ -18,6 +18,14 @@ pub fn instance(hostname: &str) -> String {
     format!("{hostname}:{PORT}")
 }
 
+/// On the container of a database: the instance's identifier.
+pub(crate) const DATABASE_LABEL: &str = "db_id";
+
+/// The volume of a database instance, in one account and region.
+pub(crate) fn database_volume(account: &str, region: &str, instance: &str) -> String {
+    format!("{}instance-{instance}-data", database_volume_prefix(account, region))
+}
+
 /// How the volumes of its databases begin, in one account and region.
 pub(crate) fn database_volume_prefix(account: &str, region: &str) -> String {
     let scope = ring::digest::digest(

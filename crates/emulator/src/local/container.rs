@@ -131,9 +131,15 @@ pub(super) async fn create(engine: &Engine, settings: &LocalSettings) -> Result<
                 let inspected = inspect(engine, settings).await?.unwrap_or_default();
                 return published_port(&inspected).ok_or(EmulatorError::NoPort { first });
             }
-            // Taken between the look and the start; anything else is the engine's own trouble.
-            Err(error) if candidate == 0 || is_free(candidate) => return Err(error),
-            Err(_) => children::remove_container(engine, &settings.name()).await?,
+            Err(error) => {
+                // What never ran has no state, and must not look as if it had.
+                children::remove_container(engine, &settings.name()).await?;
+                // Taken between the look and the start, or held by the engine for a container that does not listen;
+                // anything else is the engine's own trouble.
+                if candidate == 0 || (is_free(candidate) && !is_allocated(&error)) {
+                    return Err(error);
+                }
+            }
         }
     }
     Err(EmulatorError::NoPort { first })
@@ -141,6 +147,20 @@ pub(super) async fn create(engine: &Engine, settings: &LocalSettings) -> Result<
 
 fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Whether the engine says that it gave the port to another container.
+fn is_allocated(error: &EmulatorError) -> bool {
+    let EmulatorError::Engine {
+        source: DockerError::DockerResponseServerError { message, .. },
+        ..
+    } = error
+    else {
+        return false;
+    };
+    ["port is already allocated", "address already in use"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// Starts what is there: a container that was stopped, paused, or only created.
@@ -254,6 +274,21 @@ fn environment(settings: &LocalSettings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_the_engine_gave_away_is_taken() {
+        let said = |message: &str| {
+            let source = DockerError::DockerResponseServerError {
+                status_code: 500,
+                message: message.to_owned(),
+            };
+            EmulatorError::engine("start the container x", source)
+        };
+        let bound = "driver failed programming external connectivity on endpoint x: Bind for 127.0.0.1:4567 failed: port is \
+                     already allocated";
+        assert!(is_allocated(&said(bound)));
+        assert!(!is_allocated(&said("no such image")));
+    }
 
     #[test]
     fn settings_survive_their_labels() {

@@ -4,6 +4,7 @@
 //! left or empty, and it says which; an older state is never passed off as the current one.
 
 mod container;
+mod database;
 mod marker;
 mod settings;
 mod teardown;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use nuages_model::Progress;
 
+pub use database::LocalDatabase;
 pub use settings::LocalSettings;
 pub use teardown::LocalStatus;
 
@@ -180,6 +182,43 @@ impl LocalEmulator {
     /// ```
     pub async fn status(engine: &Engine, settings: &LocalSettings) -> Result<LocalStatus, EmulatorError> {
         teardown::status(engine, settings).await
+    }
+
+    /// Waits until an emulator that runs answers: one that was just started takes some seconds.
+    pub async fn answers(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {
+        let inspected = container::inspect(engine, settings).await?.unwrap_or_default();
+        serving(engine, settings, inspected, REUSE_LIMIT).await.map(drop)
+    }
+
+    /// Looks at the container of a database instance, which the emulator calls available whatever became of it.
+    ///
+    /// ```no_run
+    /// use nuages_emulator::{Engine, local::{LocalDatabase, LocalEmulator, LocalSettings}};
+    ///
+    /// # async fn example() -> Result<(), nuages_emulator::EmulatorError> {
+    /// let engine = Engine::connect().await?;
+    /// let settings = LocalSettings::new("blog", std::path::Path::new("."))?;
+    /// if let LocalDatabase::Missing { .. } = LocalEmulator::database(&engine, &settings, "blog-local").await? {
+    ///     println!("somebody removed the database");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn database(
+        engine: &Engine,
+        settings: &LocalSettings,
+        instance: &str,
+    ) -> Result<LocalDatabase, EmulatorError> {
+        database::look(engine, settings, instance).await
+    }
+
+    /// Starts a database instance's container that was stopped or paused, and looks at it again. Its address may be
+    /// another one.
+    pub async fn start_database(
+        engine: &Engine,
+        settings: &LocalSettings,
+        instance: &str,
+    ) -> Result<LocalDatabase, EmulatorError> {
+        database::start(engine, settings, instance).await
     }
 }
 

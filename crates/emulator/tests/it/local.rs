@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use bollard::query_parameters::{
     KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+    RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder,
 };
 use nuages_emulator::images::{self, ImageSet, Source};
-use nuages_emulator::local::{Found, LocalEmulator, LocalSettings, LocalStatus, Running};
+use nuages_emulator::local::{Found, LocalDatabase, LocalEmulator, LocalSettings, LocalStatus, Running};
 use nuages_emulator::{EmulatorError, Engine};
 use nuages_model::Progress;
 use nuages_testkit::aws::sdk_config;
@@ -121,6 +122,34 @@ impl Project {
 
     fn database(&self) -> String {
         format!("db-{}", self.settings.key())
+    }
+
+    async fn make_database(&self, running: &Running) {
+        let databases = aws_sdk_rds::Client::new(&sdk_config(&running.endpoint, "test", &self.settings.region));
+        databases
+            .create_db_instance()
+            .db_instance_identifier(self.database())
+            .db_instance_class("db.t4g.micro")
+            .engine("postgres")
+            .engine_version("17")
+            .allocated_storage(20)
+            .master_username("blog")
+            .master_user_password("not-a-secret")
+            .send()
+            .await
+            .unwrap();
+    }
+
+    async fn look_at_database(&self) -> LocalDatabase {
+        LocalEmulator::database(&self.engine, &self.settings, &self.database())
+            .await
+            .unwrap()
+    }
+
+    async fn start_database(&self) -> LocalDatabase {
+        LocalEmulator::start_database(&self.engine, &self.settings, &self.database())
+            .await
+            .unwrap()
     }
 
     fn database_volume(&self) -> String {
@@ -282,19 +311,7 @@ async fn other_settings_are_another_environment() {
 async fn down_leaves_nothing_of_a_database_and_of_itself() {
     let project = Project::new().await;
     let running = project.ensure().await;
-    let databases = aws_sdk_rds::Client::new(&sdk_config(&running.endpoint, "test", &project.settings.region));
-    databases
-        .create_db_instance()
-        .db_instance_identifier(project.database())
-        .db_instance_class("db.t4g.micro")
-        .engine("postgres")
-        .engine_version("17")
-        .allocated_storage(20)
-        .master_username("blog")
-        .master_user_password("not-a-secret")
-        .send()
-        .await
-        .unwrap();
+    project.make_database(&running).await;
     // The emulator starts the container after it answers.
     let started = async {
         while project
@@ -333,6 +350,59 @@ async fn down_leaves_nothing_of_a_database_and_of_itself() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_databases_container_is_seen_as_it_is() {
+    let project = Project::new().await;
+    let running = project.ensure().await;
+    assert_eq!(project.look_at_database().await, LocalDatabase::Missing { data: false });
+    project.make_database(&running).await;
+    // The emulator starts the container after it answers.
+    let up = async {
+        loop {
+            if let LocalDatabase::Running { address: Some(_) } = project.look_at_database().await {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(2), up)
+        .await
+        .unwrap();
+
+    let docker = project.engine.docker();
+    let belongings = project.belongings().await;
+    let container = belongings.iter().find(|name| name.starts_with("/ministack-rds-"));
+    let container = container.expect("a container").trim_start_matches('/');
+    docker.pause_container(container).await.unwrap();
+    assert_eq!(project.look_at_database().await, LocalDatabase::Stopped);
+    assert!(matches!(project.start_database().await, LocalDatabase::Running { .. }));
+    let quickly = StopContainerOptionsBuilder::default().t(10).build();
+    docker.stop_container(container, Some(quickly)).await.unwrap();
+    assert_eq!(project.look_at_database().await, LocalDatabase::Stopped);
+    let started = project.start_database().await;
+    assert!(
+        matches!(started, LocalDatabase::Running { address: Some(_) }),
+        "{started:?}"
+    );
+
+    nuages_emulator::children::remove_container(&project.engine, container)
+        .await
+        .unwrap();
+    assert_eq!(project.look_at_database().await, LocalDatabase::Missing { data: true });
+    assert_eq!(
+        project.start_database().await,
+        LocalDatabase::Missing { data: true },
+        "there is nothing to start"
+    );
+    let volume = belongings
+        .iter()
+        .find(|name| name.ends_with(&project.database_volume()));
+    let whole = RemoveVolumeOptionsBuilder::default().build();
+    let gone = docker.remove_volume(volume.expect("a volume"), Some(whole)).await;
+    gone.unwrap();
+    assert_eq!(project.look_at_database().await, LocalDatabase::Missing { data: false });
 }
 
 #[tokio::test]
