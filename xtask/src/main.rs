@@ -10,6 +10,7 @@ mod lint;
 mod prepare;
 mod product;
 mod requests;
+mod soak;
 mod test;
 mod tidy;
 mod tools;
@@ -54,6 +55,17 @@ enum Verb {
         /// The bench's name; without it, the list
         name: Option<String>,
     },
+    /// Does over and over what the tests do a few times
+    Soak {
+        /// The soak's name; without it, the list
+        name: Option<String>,
+        /// How often
+        #[arg(long)]
+        count: Option<u32>,
+        /// The seed of an earlier run, to do the same again
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// A verb of the nuages command
     #[command(external_subcommand)]
     Product(Vec<String>),
@@ -66,6 +78,7 @@ fn main() -> ExitCode {
         Verb::Lint { only } => lint::run(&only),
         Verb::Tidy => tidy::run(),
         Verb::Bench { name } => bench::run(name.as_deref()),
+        Verb::Soak { name, count, seed } => soak::run(name.as_deref(), count, seed),
         Verb::Product(args) => return product::run(&args),
     };
     match result {

@@ -2,7 +2,11 @@
 //!
 //! Invariant: every figure is a median of runs made here and now; where there is no peer the field is empty, not guessed.
 
+mod crash;
 mod deploy;
+mod faults;
+mod load;
+mod peers;
 mod sample;
 mod tap;
 mod watch;
@@ -21,11 +25,18 @@ pub type Failure = Box<dyn std::error::Error>;
 pub type Bench = (&'static str, &'static str, fn() -> Result<Vec<Case>, Failure>);
 
 /// Every bench.
-pub const BENCHES: [Bench; 1] = [(
-    "deploy",
-    "start-up, and deployments of the sample to the local environment",
-    deploy::run,
-)];
+pub const BENCHES: [Bench; 2] = [
+    (
+        "deploy",
+        "start-up, and deployments of the sample to the local environment",
+        deploy::run,
+    ),
+    (
+        "faults",
+        "requests lost while releases change, and how a release that fails is told",
+        faults::run,
+    ),
+];
 
 /// One figure.
 #[derive(Debug, Clone, Serialize)]

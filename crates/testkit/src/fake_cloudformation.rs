@@ -4,22 +4,51 @@
 //! time that its events are read, so that a client which looks too early sees that it is too early.
 
 mod answers;
+mod names;
 mod stack;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ::http::Response;
+use bytes::Bytes;
+use serde_json::Value;
+
 use crate::aws::{ACCOUNT, REGION};
-use crate::http::{FakeServer, operation};
+use crate::http::{FakeServer, Received, operation};
 
 use stack::{FakeChangeSet, FakeStack};
 
-/// A running fake. It also answers what a stack's owner asks of IAM, ECR and RDS beside it.
+/// CloudFormation, and what a stack's owner asks of IAM, ECR and RDS beside it. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Cloud {
+    world: Arc<Mutex<World>>,
+}
+
+/// The same over HTTP. It ends with its handle.
 #[derive(Debug)]
 pub struct FakeCloudFormation {
     server: FakeServer,
-    world: Arc<Mutex<World>>,
+    cloud: Cloud,
+}
+
+impl std::ops::Deref for FakeCloudFormation {
+    type Target = Cloud;
+    fn deref(&self) -> &Cloud {
+        &self.cloud
+    }
+}
+
+/// A resource of a stack.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Made {
+    /// Its type.
+    pub kind: String,
+    /// What `Ref` gives.
+    pub id: String,
+    /// What the template says of it.
+    pub properties: Value,
 }
 
 /// What happens to the next operation that is executed.
@@ -31,7 +60,7 @@ pub struct Failure {
     pub rollback_fails: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct World {
     stacks: Vec<FakeStack>,
     change_sets: Vec<FakeChangeSet>,
@@ -40,24 +69,24 @@ struct World {
     /// Deletions that fail before one succeeds.
     failing_deletions: usize,
     refused_template: Option<String>,
+    /// The tokens of change sets that were executed.
+    executed: BTreeSet<String>,
     images: BTreeSet<String>,
     protected_database: bool,
     service_left: bool,
     snapshots: Vec<String>,
+    /// Operations that no policy allows.
+    refused: BTreeSet<String>,
     counter: usize,
 }
 
 impl FakeCloudFormation {
     /// Starts an account without stacks.
     pub async fn start() -> Self {
-        let world = Arc::new(Mutex::new(World::default()));
-        let shared = Arc::clone(&world);
-        let server = FakeServer::start(move |request| {
-            let answer = shared.lock().unwrap_or_else(PoisonError::into_inner).answer(&request);
-            std::future::ready(answer)
-        })
-        .await;
-        Self { server, world }
+        let cloud = Cloud::default();
+        let shared = cloud.clone();
+        let server = FakeServer::start(move |request| std::future::ready(shared.answer(&request))).await;
+        Self { server, cloud }
     }
 
     /// Where it listens.
@@ -81,9 +110,49 @@ impl FakeCloudFormation {
         let asked = requests.iter().filter(|r| operation(r).as_deref() == Some(name));
         asked.map(|r| wire::Form::parse(r.body()).get(key).to_owned()).collect()
     }
+}
 
+impl Cloud {
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers one request.
+    pub fn answer(&self, request: &Received) -> Response<Bytes> {
+        self.world().answer(request)
+    }
+
+    /// A copy of all as it is now.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self {
+            world: Arc::new(Mutex::new(self.world().clone())),
+        }
+    }
+
+    /// The resources of the stack that stands; none where none does.
+    pub fn made(&self) -> Option<Vec<Made>> {
+        let world = self.world();
+        let stands = |stack: &&FakeStack| {
+            stack.status.ends_with("_COMPLETE")
+                && !stack.status.starts_with("DELETE")
+                && stack.status != "ROLLBACK_COMPLETE"
+        };
+        let stack = world.stacks.iter().rev().find(stands)?;
+        let resources = stack.template["Resources"].as_object().into_iter().flatten();
+        let made = resources.map(|(id, resource)| Made {
+            kind: resource["Type"].as_str().unwrap_or_default().to_owned(),
+            id: names::reference(id, resource),
+            properties: resource["Properties"].clone(),
+        });
+        Some(made.collect())
+    }
+
+    /// What keeps a stack from being deleted: services in its cluster, images in its repository.
+    pub fn holds(&self, services: bool, images: BTreeSet<String>) {
+        let mut world = self.world();
+        world.service_left = services;
+        world.images = images;
     }
 
     /// Changes of this resource replace it: `True` or `Conditional`.
@@ -150,6 +219,16 @@ impl FakeCloudFormation {
     /// Makes RDS refuse the deletion of the stack's database until its protection is lifted.
     pub fn protect_database(&self) {
         self.world().protected_database = true;
+    }
+
+    /// Lets no policy allow this operation.
+    pub fn refuse(&self, operation: &str) {
+        self.world().refused.insert(operation.to_owned());
+    }
+
+    /// Whether the database's protection is on.
+    pub fn database_is_protected(&self) -> bool {
+        self.world().protected_database
     }
 
     /// Leaves a service in the stack's cluster: ECS refuses to delete it, and the stack with it.

@@ -61,6 +61,8 @@ impl FakeEcr {
                     &names.lock().unwrap_or_else(PoisonError::into_inner),
                 ),
                 Some("DescribeImages") => describe_images(&request, &images),
+                Some("BatchGetImage") => batch_get_image(&request, &images),
+                Some("PutImage") => put_image(&request, &images),
                 _ => refusal("UnknownOperationException", "this fake does not know the operation"),
             };
             async move { answer }
@@ -162,6 +164,51 @@ fn describe_images(request: &Received, registry: &FakeRegistry) -> Answer {
         }
         None => refusal("ImageNotFoundException", "The image requested does not exist"),
     }
+}
+
+fn batch_get_image(request: &Received, registry: &FakeRegistry) -> Answer {
+    let asked = input(request);
+    let repository = asked["repositoryName"].as_str().unwrap_or_default();
+    let (mut images, mut failures) = (Vec::new(), Vec::new());
+    for id in asked["imageIds"].as_array().into_iter().flatten() {
+        let reference = id["imageDigest"].as_str().or(id["imageTag"].as_str());
+        match reference.and_then(|reference| registry.manifest(repository, reference)) {
+            Some((digest, media_type, manifest)) => images.push(json!({
+                "registryId": ACCOUNT, "repositoryName": repository, "imageManifestMediaType": media_type,
+                "imageManifest": String::from_utf8_lossy(&manifest),
+                "imageId": {"imageDigest": digest, "imageTag": id["imageTag"]},
+            })),
+            None => failures.push(json!({
+                "imageId": id, "failureCode": "ImageNotFound", "failureReason": "Requested image not found",
+            })),
+        }
+    }
+    http::json(200, &json!({ "images": images, "failures": failures }))
+}
+
+fn put_image(request: &Received, registry: &FakeRegistry) -> Answer {
+    let asked = input(request);
+    let text = |name: &str| asked[name].as_str().unwrap_or_default();
+    let (repository, tag, manifest) = (text("repositoryName"), text("imageTag"), text("imageManifest"));
+    if let Some(theirs) = registry.tag(repository, tag) {
+        return if theirs.as_str() == text("imageDigest") {
+            refusal(
+                "ImageAlreadyExistsException",
+                "Image with this digest and tag already exists",
+            )
+        } else {
+            refusal("ImageTagAlreadyExistsException", "The tag is immutable")
+        };
+    }
+    let digest = registry.add_manifest(repository, text("imageManifestMediaType"), manifest.as_bytes(), tag);
+    if digest.as_str() != text("imageDigest") {
+        return refusal("ImageDigestDoesNotMatchException", "The digest is another one");
+    }
+    let id = json!({ "imageDigest": digest, "imageTag": tag });
+    http::json(
+        200,
+        &json!({ "image": { "registryId": ACCOUNT, "repositoryName": repository, "imageId": id } }),
+    )
 }
 
 fn refusal(code: &str, message: &str) -> Answer {

@@ -20,9 +20,11 @@
 mod answers;
 mod behaviour;
 mod beside;
+mod django;
 mod scheduler;
 mod services;
 mod tasks;
+mod view;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +40,8 @@ use nuages_aws::{AwsContext, Identity, Quirks};
 use serde_json::Value;
 
 pub use behaviour::{Behaviour, Fault};
+pub use django::Ran;
+pub use view::ServiceView;
 
 use crate::aws::{ACCOUNT, REGION};
 use crate::http::{FakeServer, Received, operation};

@@ -203,6 +203,14 @@ impl FakeRegistry {
         self.state().tags.get(&(repository.to_owned(), tag.to_owned())).cloned()
     }
 
+    /// A manifest with its type.
+    pub fn manifest(&self, repository: &str, reference: &str) -> Option<(Digest, String, Bytes)> {
+        let state = self.state();
+        let digest = state.resolve(repository, reference)?;
+        let (media_type, content) = state.manifests.get(&(repository.to_owned(), digest.clone()))?;
+        Some((digest, media_type.clone(), content.clone()))
+    }
+
     /// The tags of a manifest, and its length, for whoever describes images.
     pub fn image(&self, repository: &str, reference: &str) -> Option<(Digest, Vec<String>, usize)> {
         let state = self.state();

@@ -1,18 +1,21 @@
 //! Development only: what the tests of every nuages crate share.
 //!
+//! * [`account`]: all of AWS that a deployment asks for, as one world in the test's own process;
 //! * [`http`]: an in-process HTTP server that a test scripts, and that records what it was asked;
 //! * [`aws`]: an `AwsContext` for a fake or an emulator, with credentials that mean nothing;
 //! * [`emulators`]: MiniStack, LocalStack, PostgreSQL and a registry, shared by every test of a run;
 //! * [`fake_cloudformation`]: change sets, stacks and events in every state;
 //! * [`fake_ecs`]: ECS, its load balancer and logs as a script says, for what no emulator does;
 //! * [`fake_registry`] and [`fake_ecr`]: a registry, and Amazon's, in the test's own process;
-//! * [`faults`]: a proxy that loses, spoils, repeats or delays what goes through it;
+//! * [`fake_secrets`]: Secrets Manager and Parameter Store in memory;
+//! * [`faults`]: what loses, spoils, repeats, delays or outdates calls, before any of them;
 //! * [`identities`]: users of an emulator that enforces IAM;
 //! * [`recording`]: what the tests ask of AWS, for the check against AWS's own models;
 //! * [`snapshot`]: filters that make outputs comparable.
 //!
 //! Invariant: nothing here reaches a real AWS account: every context has an endpoint override.
 
+pub mod account;
 pub mod aws;
 pub mod bench;
 pub mod emulators;
@@ -20,6 +23,7 @@ pub mod fake_cloudformation;
 pub mod fake_ecr;
 pub mod fake_ecs;
 pub mod fake_registry;
+pub mod fake_secrets;
 pub mod faults;
 pub mod http;
 pub mod identities;

@@ -2,12 +2,13 @@
 //!
 //! Invariant: a peer does the same work on the same emulator in the same run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use aws_sdk_ecs::Client;
 use jiff::Timestamp;
 
+use super::peers::{Peers, REGION};
 use super::sample::{NAME, Sample, Told, told};
 use super::tap::{Call, Tap};
 use super::watch::{Watched, since};
@@ -29,46 +30,17 @@ const POLLING: [&str; 5] = [
 const STARTS: usize = 20;
 const DEPLOYS: usize = 10;
 const CHANGES: usize = 3;
-const REGION: &str = "us-east-1";
 
 pub(super) fn run() -> Result<Vec<Case>, Failure> {
-    let nuages = PathBuf::from(std::env::var_os("NUAGES_BINARY").ok_or("NUAGES_BINARY names no binary")?);
-    let workspace = PathBuf::from(std::env::var_os("NUAGES_WORKSPACE").ok_or("NUAGES_WORKSPACE names no folder")?);
-    let peers = Peers(std::env::var_os("NUAGES_BENCH_PEERS").map(PathBuf::from));
-    let mut cases = start_up(&nuages, &peers);
-    let mut sample = Sample::copy(&nuages, &workspace)?;
+    let peers = Peers::here();
+    let mut sample = Sample::here()?;
+    let mut cases = start_up(&sample.nuages, &peers);
     let runtime = tokio::runtime::Runtime::new()?;
     let measured = runtime.block_on(deployments(&mut sample, &peers));
     // Whatever came of it, nothing is left.
     sample.down()?;
     cases.extend(measured?);
     Ok(cases)
-}
-
-/// The AWS CLI and ecs-deploy, in a Python environment of their own.
-struct Peers(Option<PathBuf>);
-
-impl Peers {
-    fn command(&self, program: &str, args: &[&str]) -> Option<Command> {
-        let path = self.0.as_ref()?.join(program);
-        path.exists().then(|| {
-            let mut command = Command::new(path);
-            command.args(args);
-            command
-        })
-    }
-
-    /// A command that speaks to this endpoint.
-    fn at(&self, endpoint: &str, program: &str, args: &[&str]) -> Option<Command> {
-        let mut command = self.command(program, args)?;
-        command
-            .env("AWS_ENDPOINT_URL", endpoint)
-            .env("AWS_DEFAULT_REGION", REGION);
-        command
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test");
-        Some(command)
-    }
 }
 
 fn start_up(nuages: &Path, peers: &Peers) -> Vec<Case> {

@@ -25,8 +25,17 @@ pub(super) struct Sample {
 pub(super) struct Told(Vec<Value>);
 
 impl Sample {
+    /// A copy of this workspace's, for the binary that was built from it.
+    pub(super) fn here() -> Result<Self, Failure> {
+        let named = |name: &str| std::env::var_os(name).ok_or_else(|| format!("{name} is not set"));
+        Self::copy(
+            &PathBuf::from(named("NUAGES_BINARY")?),
+            &PathBuf::from(named("NUAGES_WORKSPACE")?),
+        )
+    }
+
     /// Copies it. One task is enough to see everything that is measured.
-    pub(super) fn copy(nuages: &Path, workspace: &Path) -> Result<Self, Failure> {
+    fn copy(nuages: &Path, workspace: &Path) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         let project = folder.path().join(NAME);
         copy(&workspace.join("django-sample"), &project)?;
@@ -72,11 +81,23 @@ impl Sample {
         Ok(())
     }
 
+    /// Puts other text into one of its files, and answers what stood there.
+    pub(super) fn edit(&self, file: &str, change: impl FnOnce(&str) -> String) -> std::io::Result<String> {
+        let file = self.project.join(file);
+        let text = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, change(&text))?;
+        Ok(text)
+    }
+
+    /// Its status, as JSON.
+    pub(super) fn status(&self) -> Result<Value, Failure> {
+        let output = self.command(&["status", "--env", "local", "--json"]).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
     /// Where its emulator answers.
     pub(super) fn endpoint(&self) -> Result<url::Url, Failure> {
-        let output = self.command(&["status", "--env", "local", "--json"]).output()?;
-        let status: Value = serde_json::from_slice(&output.stdout)?;
-        let url: url::Url = status["url"].as_str().ok_or("the sample has no URL")?.parse()?;
+        let url: url::Url = self.status()?["url"].as_str().ok_or("the sample has no URL")?.parse()?;
         let port = url.port().ok_or("the sample's URL has no port")?;
         Ok(format!("http://127.0.0.1:{port}").parse()?)
     }
@@ -92,16 +113,23 @@ impl Sample {
     }
 }
 
-/// Runs a deployment to its end.
-pub(super) fn told(mut deployment: Command) -> Result<Told, String> {
+/// Runs a deployment to its end, which must be a good one.
+pub(super) fn told(deployment: Command) -> Result<Told, String> {
+    match ran(deployment)? {
+        (told, true) => Ok(told),
+        (told, false) => {
+            let last = told.0.last().map(ToString::to_string).unwrap_or_default();
+            Err(format!("a deployment of the bench failed: {last}"))
+        }
+    }
+}
+
+/// Runs a deployment to its end, and answers whether that was a good one.
+pub(super) fn ran(mut deployment: Command) -> Result<(Told, bool), String> {
     let output = deployment.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let last = text.lines().last().unwrap_or_default();
-        return Err(format!("a deployment of the bench failed: {last}"));
-    }
     let events = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-    Ok(Told(events.collect()))
+    Ok((Told(events.collect()), output.status.success()))
 }
 
 impl Told {

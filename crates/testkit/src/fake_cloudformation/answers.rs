@@ -9,7 +9,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::World;
-use super::stack::{Event, FakeChangeSet, FakeStack, physical_id, stack_event};
+use super::names::reference;
+use super::stack::{Event, FakeChangeSet, FakeStack, stack_event};
 use super::wire::{Form, change_xml, diff, error, escape, event_xml, outputs};
 use crate::aws::{ACCOUNT, REGION};
 use crate::http::{Received, json, operation, xml};
@@ -31,7 +32,19 @@ impl World {
         let Some(operation) = operation(request) else {
             return error(400, "InvalidAction", "no operation is named");
         };
-        if request.headers().contains_key("x-amz-target") {
+        let json = request.headers().contains_key("x-amz-target");
+        if self.refused.contains(&operation) {
+            let message = format!("no identity-based policy allows {operation}");
+            return if json {
+                self::json(
+                    400,
+                    &serde_json::json!({ "__type": "AccessDeniedException", "message": message }),
+                )
+            } else {
+                error(403, "AccessDenied", &message)
+            };
+        }
+        if json {
             return self.answer_json(&operation, request);
         }
         let form = Form::parse(request.body());
@@ -52,7 +65,7 @@ impl World {
             )),
             "DescribeDBInstances" => Ok(self.describe_database()),
             "ModifyDBInstance" => {
-                self.protected_database = false;
+                self.protected_database = form.get("DeletionProtection") == "true";
                 Ok(self.describe_database())
             }
             "DescribeDBSnapshots" => Ok(self.describe_snapshots()),
@@ -127,6 +140,16 @@ impl World {
             ));
         }
         let tags = form.tags();
+        let (set_name, token) = (form.get("ChangeSetName").to_owned(), form.get("ClientToken").to_owned());
+        let stack_arn = self.find(&name).map(|s| s.arn.clone());
+        let same_name = |c: &&FakeChangeSet| Some(&c.stack_arn) == stack_arn.as_ref() && c.name == set_name;
+        if let Some(known) = self.change_sets.iter().find(same_name) {
+            if known.token != token {
+                return Err(("AlreadyExistsException", format!("ChangeSet {set_name} already exists")));
+            }
+            // The same request again.
+            return Ok(format!("<Id>{}</Id><StackId>{}</StackId>", known.arn, known.stack_arn));
+        }
         let id = self.next_id();
         let status = self.find(&name).map(|s| s.status.clone());
         match (create, status.as_deref()) {
@@ -168,10 +191,11 @@ impl World {
             None => ("CREATE_COMPLETE", String::new()),
         };
         let stack_arn = stack.arn.clone();
-        let set_name = form.get("ChangeSetName");
         let arn = format!("arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{set_name}/{id}");
         self.change_sets.push(FakeChangeSet {
             arn: arn.clone(),
+            name: set_name,
+            token,
             stack_arn: stack_arn.clone(),
             status: status.to_owned(),
             reason,
@@ -229,6 +253,10 @@ impl World {
     }
 
     fn execute_change_set(&mut self, form: &Form) -> Answer {
+        if self.executed.contains(form.get("ClientRequestToken")) {
+            // The same request again.
+            return Ok(String::new());
+        }
         let set = self.change_set(form)?.clone();
         if set.status != "CREATE_COMPLETE" {
             return Err((
@@ -240,6 +268,9 @@ impl World {
         self.change_sets.retain(|c| c.stack_arn != set.stack_arn);
         let failure = self.failure.take();
         let token = form.get("ClientRequestToken").to_owned();
+        if !token.is_empty() {
+            self.executed.insert(token.clone());
+        }
         let Some(stack) = self.find(&set.stack_arn) else {
             return Err(("ValidationError", "no stack".to_owned()));
         };
@@ -250,10 +281,11 @@ impl World {
         };
         stack.tags = set.tags.clone();
         stack.happens(&format!("{verb}_IN_PROGRESS"), &token);
+        let (old, new) = (stack.template["Resources"].clone(), set.template["Resources"].clone());
         let resource = |id: &str, kind: &str, status: String, reason: Option<&str>| Event {
             logical_id: id.to_owned(),
             kind: kind.to_owned(),
-            physical_id: physical_id(id, kind),
+            physical_id: reference(id, new.get(id).unwrap_or(&old[id])),
             status,
             reason: reason.map(str::to_owned),
             token: token.clone(),
@@ -349,7 +381,7 @@ impl World {
                     "<member><LogicalResourceId>{id}</LogicalResourceId><ResourceType>{kind}</ResourceType>\
                      <PhysicalResourceId>{}</PhysicalResourceId><ResourceStatus>CREATE_COMPLETE</ResourceStatus>\
                      <LastUpdatedTimestamp>2026-01-01T00:00:00Z</LastUpdatedTimestamp></member>",
-                    physical_id(id, kind)
+                    reference(id, resource)
                 )
             })
             .collect();
@@ -381,6 +413,9 @@ impl World {
         };
         let token = form.get("ClientRequestToken").to_owned();
         let stack = self.require(form)?;
+        if stack.status.starts_with("DELETE_") && stack.status != "DELETE_FAILED" {
+            return Ok(String::new());
+        }
         if stack.status == "REVIEW_IN_PROGRESS" {
             "DELETE_COMPLETE".clone_into(&mut stack.status);
             return Ok(String::new());
@@ -395,7 +430,7 @@ impl World {
             stack.coming.push(Event {
                 logical_id: id.clone(),
                 kind: kind.to_owned(),
-                physical_id: physical_id(id, kind),
+                physical_id: reference(id, resource),
                 status: if kept { "DELETE_SKIPPED" } else { "DELETE_COMPLETE" }.to_owned(),
                 token: token.clone(),
                 ..Event::default()

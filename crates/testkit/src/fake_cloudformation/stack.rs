@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::aws::{ACCOUNT, REGION};
-
 #[derive(Debug, Clone, Default)]
 pub(super) struct FakeStack {
     pub(super) name: String,
@@ -35,6 +33,9 @@ pub(super) struct Event {
 #[derive(Debug, Clone, Default)]
 pub(super) struct FakeChangeSet {
     pub(super) arn: String,
+    pub(super) name: String,
+    /// The client's token, by which a repeated request is told.
+    pub(super) token: String,
     pub(super) stack_arn: String,
     pub(super) status: String,
     pub(super) reason: String,
@@ -81,13 +82,4 @@ pub(super) fn stack_event(name: &str, arn: &str, status: &str, token: &str) -> E
         token: token.to_owned(),
         ..Event::default()
     }
-}
-
-pub(super) fn physical_id(id: &str, kind: &str) -> String {
-    // A repository is told by its name, in which there are no capitals.
-    if kind == "AWS::ECR::Repository" {
-        return id.to_lowercase();
-    }
-    let service = kind.split("::").nth(1).unwrap_or("fake").to_lowercase();
-    format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{id}")
 }

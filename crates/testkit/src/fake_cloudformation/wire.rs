@@ -8,7 +8,8 @@ use ::http::Response;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::stack::{Event, physical_id};
+use super::names::compute;
+use super::stack::Event;
 use crate::http::xml;
 
 /// Action, logical id, type and replacement of everything that differs.
@@ -63,7 +64,7 @@ pub(super) fn event_xml(event: &Event, name: &str, arn: &str) -> String {
     )
 }
 
-/// The template's outputs: literals as they are, computed values as ARNs that lead nowhere.
+/// The template's outputs.
 pub(super) fn outputs(template: &Value) -> String {
     let all = template["Outputs"].as_object().cloned().unwrap_or_default();
     let members: Vec<String> = all
@@ -77,24 +78,6 @@ pub(super) fn outputs(template: &Value) -> String {
         })
         .collect();
     members.concat()
-}
-
-pub(super) fn compute(template: &Value, value: &Value) -> String {
-    if let Some(text) = value.as_str() {
-        return text.to_owned();
-    }
-    if let Some(parts) = value["Fn::Join"][1].as_array() {
-        return parts.iter().map(|p| compute(template, p)).collect::<Vec<_>>().join(",");
-    }
-    let id = value["Ref"]
-        .as_str()
-        .or_else(|| value["Fn::GetAtt"][0].as_str())
-        .unwrap_or("Unknown");
-    let resource = &template["Resources"][id];
-    match resource["Properties"]["LogGroupName"].as_str() {
-        Some(group) => group.to_owned(),
-        None => physical_id(id, resource["Type"].as_str().unwrap_or("AWS::Fake")),
-    }
 }
 
 pub(super) fn error(status: u16, code: &str, message: &str) -> Response<Bytes> {

@@ -42,6 +42,12 @@ pub enum Behaviour {
     },
     /// It stays pending.
     Stuck,
+    /// It does what nuages' migration driver does, at its end, to the database of
+    /// [`FakeEcs::project`](super::FakeEcs::project).
+    Migrates {
+        /// How long it runs.
+        after: Duration,
+    },
 }
 
 impl Behaviour {

@@ -4,7 +4,7 @@
 //! moving in many.
 
 use super::behaviour::Behaviour;
-use super::world::{Deployment, World};
+use super::world::{Deployment, Service, Task, World};
 
 /// How finely time is cut.
 const STEP_MS: i64 = 100;
@@ -26,9 +26,58 @@ fn ms(duration: std::time::Duration) -> i64 {
 impl World {
     pub(super) fn advance(&mut self, to: i64) {
         while self.advanced_to + STEP_MS <= to {
+            if self.is_quiet() {
+                // Whole steps, so that later ones fall where they would have fallen.
+                self.advanced_to += (to - self.advanced_to) / STEP_MS * STEP_MS;
+                return;
+            }
             self.advanced_to += STEP_MS;
             self.step(self.advanced_to);
+            self.watch();
         }
+    }
+
+    /// Whether nothing changes by time alone.
+    fn is_quiet(&self) -> bool {
+        let at_rest = |task: &Task| {
+            task.stopped.is_some()
+                || (matches!(task.behaviour, Behaviour::Healthy { .. }) && task.healthy(self.advanced_to))
+        };
+        let settled = |service: &Service| match service.status {
+            "ACTIVE" => {
+                let alive = |task: &&Task| task.service.as_deref() == Some(&service.name) && task.stopped.is_none();
+                service.deployments.len() == 1
+                    && service.deployments[0].state == "COMPLETED"
+                    && i64::try_from(self.tasks.iter().filter(alive).count()) == Ok(service.desired)
+            }
+            status => status == "INACTIVE",
+        };
+        self.tasks.iter().all(at_rest) && self.services.values().all(settled)
+    }
+
+    /// Takes note of how many tasks serve.
+    fn watch(&mut self) {
+        let now = self.advanced_to;
+        let mut least = std::mem::take(&mut self.least);
+        for (service, least) in &mut least {
+            *least = self.serving(service, now).min(*least);
+        }
+        self.least = least;
+    }
+
+    /// How many tasks of a service serve: healthy where a load balancer looks, else running.
+    pub(super) fn serving(&self, service: &str, now: i64) -> usize {
+        let Some(known) = self.services.get(service) else {
+            return 0;
+        };
+        let balanced = known.input["loadBalancers"].as_array().is_some_and(|l| !l.is_empty());
+        let serves = |task: &&Task| {
+            task.service.as_deref() == Some(service)
+                && task.alive()
+                && task.running.is_some()
+                && (!balanced || task.healthy(now))
+        };
+        self.tasks.iter().filter(serves).count()
     }
 
     /// One moment: tasks first, then each service's scheduler.
@@ -79,6 +128,13 @@ impl World {
         let ran = now - since;
         match behaviour {
             Behaviour::Healthy { .. } | Behaviour::Stuck | Behaviour::NeverStarts { .. } => {}
+            Behaviour::Migrates { after } => {
+                if ran >= ms(after) {
+                    let log = self.migrate(index);
+                    self.write(index, &log, now);
+                    self.exited(index, 0, None, now);
+                }
+            }
             Behaviour::Exits { after, code, log } => {
                 self.write(index, &log, now);
                 if ran >= ms(after) {
@@ -224,7 +280,7 @@ impl World {
         let Some(service) = self.services.get(name) else { return };
         let service = service.clone();
         let mine = |world: &Self, deployment: Option<&str>| -> Vec<usize> {
-            let of = |t: &super::world::Task| {
+            let of = |t: &Task| {
                 t.service.as_deref() == Some(name)
                     && t.stopped.is_none()
                     && deployment.is_none_or(|d| t.deployment.as_deref() == Some(d))

@@ -1,7 +1,9 @@
 //! The state.
 //!
-//! Invariant: ids are numbered, so that two runs of a test see the same ones; time is tokio's.
+//! Invariant: ids are numbered, so that two runs of a test see the same ones; time is tokio's, from the first question
+//! on. Until then it stands, so that a copy may be asked in another test.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
@@ -9,9 +11,10 @@ use tokio::time::Instant;
 
 use super::Call;
 use super::behaviour::{Behaviour, Fault};
+use super::django::Django;
 use crate::aws::{ACCOUNT, REGION};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct World {
     pub(super) cluster: String,
     pub(super) cluster_status: Option<String>,
@@ -30,8 +33,12 @@ pub(super) struct World {
     pub(super) calls: Vec<Call>,
     pub(super) hasty: bool,
     pub(super) started_by_service: bool,
-    started: Instant,
-    /// Where its time begins: now, in milliseconds since 1970.
+    /// The projects of the images, and the one database, where migrations are to be seen.
+    pub(super) django: Option<Django>,
+    /// The fewest tasks that served, of the services that are watched.
+    pub(super) least: BTreeMap<String, usize>,
+    started: OnceCell<Instant>,
+    /// Where its time begins, in milliseconds since 1970.
     epoch: i64,
     pub(super) advanced_to: i64,
     counter: u64,
@@ -82,6 +89,8 @@ pub(super) struct Task {
     pub(super) deployment: Option<String>,
     pub(super) started_by: String,
     pub(super) definition: String,
+    /// What a one-off task was asked to do, as JSON.
+    pub(super) command: String,
     pub(super) behaviour: Behaviour,
     pub(super) created: i64,
     pub(super) running: Option<i64>,
@@ -148,7 +157,9 @@ impl World {
             calls: Vec::new(),
             hasty: false,
             started_by_service: false,
-            started: Instant::now(),
+            django: None,
+            least: BTreeMap::new(),
+            started: OnceCell::new(),
             epoch,
             advanced_to: epoch,
             counter: 0,
@@ -156,7 +167,18 @@ impl World {
     }
 
     pub(super) fn now_ms(&self) -> i64 {
-        self.epoch + i64::try_from(self.started.elapsed().as_millis()).unwrap_or_default()
+        let started = self.started.get_or_init(Instant::now);
+        self.epoch + i64::try_from(started.elapsed().as_millis()).unwrap_or_default()
+    }
+
+    /// The same at this moment, where its time stands until it is asked. It was not asked for anything yet.
+    pub(super) fn at(&self, ms: i64) -> Self {
+        let mut copy = self.clone();
+        copy.calls.clear();
+        copy.advance(ms);
+        copy.epoch = ms;
+        copy.started = OnceCell::new();
+        copy
     }
 
     pub(super) fn next(&mut self) -> u64 {
@@ -222,8 +244,11 @@ impl World {
                 boot: std::time::Duration::from_secs(1),
             })
         } else {
-            scripted(&self.by_command, command)
-                .unwrap_or_else(|| Behaviour::ends_well(std::time::Duration::from_secs(2), &[]))
+            let lasts = std::time::Duration::from_secs(2);
+            scripted(&self.by_command, command).unwrap_or_else(|| match &self.django {
+                Some(_) => Behaviour::Migrates { after: lasts },
+                None => Behaviour::ends_well(lasts, &[]),
+            })
         };
         self.tasks.push(Task {
             arn: Self::arn(&format!("task/{}/{id}", self.cluster)),
@@ -232,6 +257,7 @@ impl World {
             deployment: service.map(|(_, deployment)| deployment.to_owned()),
             started_by: started_by.to_owned(),
             definition: definition.to_owned(),
+            command: command.to_owned(),
             behaviour,
             created: now,
             running: None,

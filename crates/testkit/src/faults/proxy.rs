@@ -1,0 +1,276 @@
+//! A proxy before any endpoint of AWS, over TCP.
+//!
+//! Invariant: what is no call of AWS's API, layers and pages, goes through untouched.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ::http::request::Parts;
+use ::http::{HeaderValue, Request, Response, header};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use tokio::time::Instant;
+
+use super::carry::{Answer, Moment, call_id, carry_out, operation};
+use super::{Fault, Rules, When};
+use crate::recording::Call;
+use crate::relay::{self, Body, BoxError};
+
+/// A running proxy; it ends with its handle.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use nuages_testkit::faults::{Fault, FaultProxy, When};
+/// use nuages_testkit::http::{FakeServer, text};
+///
+/// let service = FakeServer::start(|_| async { text(200, "{}") }).await;
+/// let proxy = FaultProxy::start(service.address()).await;
+/// proxy.rule(When::NthOf("ecs:UpdateService".into(), 0), Fault::LostAnswer);
+/// assert!(proxy.url().starts_with("http://127.0.0.1:"));
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: SocketAddr,
+    rules: Rules,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl FaultProxy {
+    /// Starts one before this address, on a free loopback port. Without rules it passes everything on.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn start(upstream: SocketAddr) -> Self {
+        let rules = Rules::default();
+        let (shared, past) = (rules.clone(), Past::default());
+        let answer = move |request| pass(upstream, request, shared.clone(), past.clone());
+        let (address, task) = relay::listen(answer).await;
+        Self { address, rules, task }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on this befalls these calls. Of several rules that fit, the first one holds.
+    pub fn rule(&self, when: When, fault: Fault) {
+        self.rules.add(when, fault);
+    }
+
+    /// The operations that were asked for, in order: `ecs:UpdateService`.
+    pub fn calls(&self) -> Vec<String> {
+        self.rules.calls()
+    }
+}
+
+/// Answers that were given before, to the same question: what a stale read gives again.
+#[derive(Debug, Clone, Default)]
+struct Past(Arc<Mutex<HashMap<(String, Bytes), Given>>>);
+
+type Given = VecDeque<(Instant, Response<Bytes>)>;
+
+/// No more answers to one question are kept.
+const KEPT: usize = 64;
+
+impl Past {
+    fn keep(&self, operation: &str, question: &Bytes, answer: &Response<Bytes>) {
+        if !Fault::Stale(Duration::ZERO).befalls(operation) {
+            return;
+        }
+        let mut past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = past.entry((operation.to_owned(), question.clone())).or_default();
+        given.push_back((Instant::now(), answer.clone()));
+        if given.len() > KEPT {
+            given.pop_front();
+        }
+    }
+
+    /// The newest answer that is so old.
+    fn ago(&self, operation: &str, question: &Bytes, by: Duration) -> Option<Response<Bytes>> {
+        let past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = past.get(&(operation.to_owned(), question.clone()))?;
+        let old = given.iter().rev().find(|(at, _)| at.elapsed() >= by);
+        old.map(|(_, answer)| answer.clone())
+    }
+}
+
+async fn pass(
+    upstream: SocketAddr,
+    request: Request<Incoming>,
+    rules: Rules,
+    past: Past,
+) -> Result<Response<Body>, BoxError> {
+    let (parts, body) = request.into_parts();
+    let service = Call::service_of(parts.uri.path(), &parts.headers);
+    let Some(service) = service.filter(|service| service != "registry") else {
+        let request = Request::from_parts(parts, relay::streamed(body));
+        return Ok(relay::send(upstream, request).await?.map(relay::streamed));
+    };
+    let request = Request::from_parts(parts, body.collect().await?.to_bytes());
+    let operation = operation(&service, &request);
+    let fault = rules.meet(&operation, call_id(&request));
+    let send = |moment| {
+        let (request, past, operation) = (&request, &past, &operation);
+        async move {
+            if let Moment::Ago(by) = moment
+                && let Some(old) = past.ago(operation, request.body(), by)
+            {
+                return Ok(old);
+            }
+            let again = |parts: &Parts| Request::from_parts(parts.clone(), relay::whole(request.body().clone()));
+            let (parts, ()) = request.clone().map(|_| ()).into_parts();
+            let (head, body) = relay::send(upstream, again(&parts)).await?.into_parts();
+            let answer = Response::from_parts(head, body.collect().await?.to_bytes());
+            past.keep(operation, request.body(), &answer);
+            Ok(answer)
+        }
+    };
+    Ok(match carry_out(fault, &service, &request, send).await? {
+        Answer::Whole(answer) => {
+            let (mut head, body) = answer.into_parts();
+            // The body is not always the one that this was said of.
+            head.headers.remove(header::CONTENT_LENGTH);
+            head.headers.remove(header::TRANSFER_ENCODING);
+            Response::from_parts(head, relay::whole(body))
+        }
+        Answer::Half(answer) => {
+            let (mut head, body) = answer.into_parts();
+            let said = HeaderValue::from(body.len().max(2));
+            head.headers.insert(header::CONTENT_LENGTH, said);
+            Response::from_parts(head, half(&body))
+        }
+    })
+}
+
+/// The first half of an answer; then the connection breaks.
+fn half(answer: &Bytes) -> Body {
+    let first = answer.slice(..answer.len() / 2);
+    let frames = stream::iter([Ok(Frame::data(first)), Err(BoxError::from("the connection broke"))]);
+    StreamBody::new(frames).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecs::error::ProvideErrorMetadata as _;
+
+    use super::super::FAULTS;
+    use super::*;
+    use crate::http::{FakeServer, text};
+
+    fn call(operation: &str) -> Request<Body> {
+        Request::post("/")
+            .header("host", "localhost")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=KEY/20260101/eu-west-1/ecs/aws4_request, Signature=1",
+            )
+            .header(
+                "x-amz-target",
+                format!("AmazonEC2ContainerServiceV20141113.{operation}"),
+            )
+            .body(relay::whole(match operation {
+                "UpdateService" => r#"{"service":"web"}"#,
+                "DescribeServices" => r#"{"services":["web"]}"#,
+                _ => "{}",
+            }))
+            .unwrap()
+    }
+
+    /// The status and the body, whole; or that there is none.
+    async fn ask(proxy: &FaultProxy, operation: &str) -> Option<(u16, String)> {
+        let asked = async {
+            let answer = relay::send(proxy.address, call(operation)).await.ok()?;
+            let status = answer.status().as_u16();
+            let body = answer.collect().await.ok()?.to_bytes();
+            Some((status, String::from_utf8_lossy(&body).into_owned()))
+        };
+        tokio::time::timeout(Duration::from_millis(500), asked).await.ok()?
+    }
+
+    #[tokio::test]
+    async fn each_fault_befalls_its_call_and_no_other() {
+        for fault in FAULTS {
+            let service = FakeServer::start(|_| async { text(200, r#"{"clusterArns":[]}"#) }).await;
+            let proxy = FaultProxy::start(service.address()).await;
+            proxy.rule(When::NthOf("ecs:UpdateService".into(), 1), fault);
+            let whole = Some((200, r#"{"clusterArns":[]}"#.to_owned()));
+            assert_eq!(ask(&proxy, "UpdateService").await, whole, "{fault:?}: the first");
+            let answer = ask(&proxy, "UpdateService").await;
+            let effects = service.requests().len() - 1;
+            let expected = match fault {
+                Fault::Throttle => (Some(400), 0),
+                Fault::ServerError => (Some(500), 0),
+                Fault::Hang | Fault::Reset => (None, 0),
+                Fault::LostAnswer | Fault::Unanswered | Fault::Truncated => (None, 1),
+                Fault::Malformed => (Some(200), 1),
+                Fault::Twice => (Some(200), 2),
+                _ => unreachable!("it is none of them"),
+            };
+            assert_eq!((answer.as_ref().map(|answer| answer.0), effects), expected, "{fault:?}");
+            assert_eq!(answer == whole, fault == Fault::Twice, "{fault:?}: {answer:?}");
+            assert_eq!(ask(&proxy, "UpdateService").await, whole, "{fault:?}: the third");
+            assert_eq!(ask(&proxy, "ListClusters").await, whole, "{fault:?}: another");
+            assert_eq!(proxy.calls().len(), 4);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_sdk_takes_a_throttled_call_for_one() {
+        let service = FakeServer::start(|_| async { text(200, r#"{"clusterArns":[]}"#) }).await;
+        let proxy = FaultProxy::start(service.address()).await;
+        proxy.rule(When::EachOf("ecs:ListClusters".into()), Fault::Throttle);
+        let aws = crate::aws::ministack(&proxy.url(), "123456789012");
+        let refused = aws_sdk_ecs::Client::new(aws.sdk()).list_clusters().send().await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.code(), Some("ThrottlingException"), "{error:?}");
+        assert_eq!(proxy.calls(), ["ecs:ListClusters"]);
+        proxy.rule(When::Nth(1), Fault::Throttle);
+        let query = Request::post("/")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=KEY/20260101/eu-west-1/iam/aws4_request, Signature=1",
+            )
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(relay::whole("Action=GetRole&RoleName=x"))
+            .unwrap();
+        let answer = relay::send(proxy.address, query).await.unwrap();
+        let body = answer.collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("<Code>ThrottlingException</Code>"));
+        assert_eq!(proxy.calls()[1], "iam:GetRole");
+    }
+
+    #[tokio::test]
+    async fn a_stale_read_gives_an_earlier_answer_again() {
+        let number = std::sync::atomic::AtomicUsize::new(0);
+        let service = FakeServer::start(move |_| {
+            let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::future::ready(text(200, format!("answer {number}")))
+        })
+        .await;
+        let proxy = FaultProxy::start(service.address()).await;
+        proxy.rule(When::Nth(0), Fault::Stale(Duration::ZERO));
+        proxy.rule(When::Nth(2), Fault::Stale(Duration::ZERO));
+        proxy.rule(When::Nth(3), Fault::Stale(Duration::from_hours(1)));
+        let mut heard = Vec::new();
+        for _ in 0..4 {
+            heard.push(ask(&proxy, "DescribeServices").await.unwrap().1);
+        }
+        assert_eq!(
+            heard,
+            ["answer 0", "answer 1", "answer 1", "answer 2"],
+            "nothing is older than the first"
+        );
+    }
+}
