@@ -11,7 +11,7 @@ use nuages_releases::{CheckRecord, GitState, Release, ReleaseDraft, ReleaseOutco
 use nuages_saga::{Holder, JournalStore as _, LeaseGuard, Outcome, SagaError};
 use url::Url;
 
-use crate::build::{BuiltImage, PushedImage, build};
+use crate::build::{PushedImage, build};
 use crate::checks::CheckOptions;
 use crate::deploy_plan::deploy_plan;
 use crate::error::PipelineError;
@@ -60,51 +60,77 @@ async fn deploy_in(
     ui: &Ui,
 ) -> Result<Deployed, PipelineError> {
     let config = &session.config;
+    let ground = stand(session, options, lease, ui).await?;
+    let engine = Engine::connect().await?;
+    let git = git_state(config).await;
+    let source = crate::build::source(config, session.store.store().path(), &engine).await?;
+    let fingerprint = fingerprint::of(&source, config, ground.secrets.versions().into_iter());
+    if !options.force
+        && let Some(serving) = unchanged(session, &ground, &fingerprint, ui).await?
+    {
+        return Ok(serving);
+    }
+
+    let image = build(config, session.store.store().path(), &engine, ui).await?;
+    go_on(ui)?;
+    let checks = checks::check(config, &session.store, &engine, &image, &options.checks, ui).await?;
+    go_on(ui)?;
+    let pushed = crate::build::push(session, &ground.outputs, &engine, &image, ui).await?;
+    go_on(ui)?;
+    let made = Made {
+        pushed,
+        builder: image.builder,
+        git,
+        checks,
+        fingerprint,
+    };
+    release(session, lease, &ground, made, ui).await
+}
+
+/// An image in the registry, with what its release records of how it came to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) pushed: PushedImage,
+    /// What built it.
+    pub(crate) builder: String,
+    /// The working tree that it was built from.
+    pub(crate) git: Option<GitState>,
+    pub(crate) checks: Vec<CheckRecord>,
+    pub(crate) fingerprint: String,
+}
+
+/// Brings the environment up, as far as a release stands on it. Beside an unfinished run nothing is begun.
+pub(crate) async fn stand(
+    session: &Session,
+    options: &DeployOptions,
+    lease: &LeaseGuard,
+    ui: &Ui,
+) -> Result<Ground, PipelineError> {
     let ground = infra::ground(session, lease, &options.allow_destroy, ui).await?;
     if let Some(open) = session.store.unfinished().await.map_err(SagaError::from)? {
         return Err(PipelineError::unfinished(session, &open));
     }
     go_on(ui)?;
+    Ok(ground)
+}
+
+/// Makes the release of an image that is in the registry, and waits until it serves.
+pub(crate) async fn release(
+    session: &Session,
+    lease: &LeaseGuard,
+    ground: &Ground,
+    made: Made,
+    ui: &Ui,
+) -> Result<Deployed, PipelineError> {
     let url = stack::public_url(session, &ground.outputs)?;
-    let engine = Engine::connect().await?;
-    let source = crate::build::source(config, session.store.store().path(), &engine).await?;
-    let fingerprint = fingerprint::of(&source, config, ground.secrets.versions().into_iter());
-    if !options.force
-        && !ground.database_moved
-        && let Some(serving) = unchanged(session, &ground, &fingerprint, url.as_ref(), ui).await?
-    {
-        return Ok(Deployed {
-            release: serving,
-            url,
-            changed: false,
-        });
-    }
-
-    let image = build(config, session.store.store().path(), &engine, ui).await?;
-    go_on(ui)?;
-    let records = checks::check(config, &session.store, &engine, &image, &options.checks, ui).await?;
-    go_on(ui)?;
-    let pushed = crate::build::push(session, &ground.outputs, &engine, &image, ui).await?;
-    go_on(ui)?;
-
     let release = ReleaseId::generate();
-    let layout = layout(session, &ground, pushed.image.clone())?;
+    let layout = layout(session, ground, made.pushed.image.clone())?;
     preflight::preflight(session, &layout, release, ui).await?;
     let probed = probe_database(session, &layout, release, ui).await?;
     go_on(ui)?;
 
-    let draft = draft(
-        session,
-        &ground,
-        release,
-        &image,
-        &pushed,
-        records,
-        fingerprint,
-        url.as_ref(),
-    )
-    .await?;
-    let plan = deploy_plan(session, &ground, &layout, draft.clone(), &probed, url.as_ref())?;
+    let draft = draft(session, ground, release, made, url.as_ref()).await?;
+    let plan = deploy_plan(session, ground, &layout, draft.clone(), &probed, url.as_ref())?;
     let run = Run::new(session, lease);
     let planning = ui.events.task("plan", "Plan");
     let plan = run
@@ -138,29 +164,36 @@ fn go_on(ui: &Ui) -> Result<(), PipelineError> {
 }
 
 /// The serving release, if deploying would give it again and it really serves.
-async fn unchanged(
+pub(crate) async fn unchanged(
     session: &Session,
     ground: &Ground,
     fingerprint: &str,
-    url: Option<&Url>,
     ui: &Ui,
-) -> Result<Option<Release>, PipelineError> {
+) -> Result<Option<Deployed>, PipelineError> {
+    if ground.database_moved {
+        return Ok(None);
+    }
     let Some(serving) = session.store.serving().await? else {
         return Ok(None);
     };
     if serving.fingerprint != fingerprint {
         return Ok(None);
     }
+    let url = stack::public_url(session, &ground.outputs)?;
     let task = ui.events.task("compare", "Compare with what serves");
     let differs = match live::differs(session, &ground.outputs.cluster, &serving).await {
         // Steady tasks are not yet a site that answers.
-        Ok(None) => Ok(live::silent(session, &ground.outputs, url).await),
+        Ok(None) => Ok(live::silent(session, &ground.outputs, url.as_ref()).await),
         other => other,
     };
     match differs {
         Ok(None) => {
             task.unchanged(format!("{} serves, and nothing changed", serving.number));
-            Ok(Some(serving))
+            Ok(Some(Deployed {
+                release: serving,
+                url,
+                changed: false,
+            }))
         }
         Ok(Some(why)) => {
             task.done(format!("the inputs are those of {}, but {why}", serving.number));
@@ -225,15 +258,11 @@ async fn probe_database(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "a record has as many parts as it has")]
 async fn draft(
     session: &Session,
     ground: &Ground,
     release: ReleaseId,
-    image: &BuiltImage,
-    pushed: &PushedImage,
-    checks: Vec<CheckRecord>,
-    fingerprint: String,
+    made: Made,
     url: Option<&Url>,
 ) -> Result<ReleaseDraft, PipelineError> {
     let config = &session.config;
@@ -245,11 +274,11 @@ async fn draft(
         parent: session.store.serving().await?.map(|serving| serving.id),
         world: Some(ground.outputs.world),
         outcome: ReleaseOutcome::Healthy,
-        git: git_state(config).await,
-        image_digest: pushed.digest.clone(),
-        image_reference: pushed.image.clone(),
+        git: made.git,
+        image_digest: made.pushed.digest,
+        image_reference: made.pushed.image,
         task_definitions: BTreeMap::new(),
-        fingerprint,
+        fingerprint: made.fingerprint,
         config_hash: config.fingerprint().to_string(),
         config: serde_json::to_value(config).map_err(|e| PipelineError::machine("record the configuration", e))?,
         secrets: ground
@@ -259,8 +288,8 @@ async fn draft(
             .map(|(_, version)| version.clone())
             .collect(),
         migrations: BTreeMap::new(),
-        checks,
-        builder: image.builder.clone(),
+        checks: made.checks,
+        builder: made.builder,
         url: url.map(ToString::to_string),
     })
 }

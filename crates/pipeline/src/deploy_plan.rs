@@ -34,7 +34,7 @@ pub(crate) fn deploy_plan(
 
     let (mut definitions, mut services, mut waits, mut arns) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
     for (name, service) in &config.services {
-        let (definition, rollout) = service_steps(layout, name, &cluster, limit_seconds)?;
+        let (definition, rollout) = service_steps(layout, name, &cluster, limit_seconds, url)?;
         let register = step_id(&format!("register/{name}"))?;
         let spec = layout.definition(name, service, release)?;
         definitions.push(StepSpec::new(

@@ -7,14 +7,16 @@ use nuages_config::Project;
 use nuages_image::Engine;
 use nuages_model::Finding;
 
+use crate::error::PipelineError;
+
 /// One thing that was looked at.
 pub type DoctorFinding = Finding;
 
 /// Looks at everything that nuages needs. `project` may be missing or broken: that is a finding too.
-pub async fn doctor(project: Result<&Project, String>) -> Vec<DoctorFinding> {
+pub async fn doctor(project: Result<&Project, &PipelineError>) -> Vec<DoctorFinding> {
     let mut findings = vec![engine().await, python().await, git().await];
     match project {
-        Err(why) => findings.push(Finding::fail("project", why).hint("nuages init")),
+        Err(error) => findings.push(failed("project", error.to_string(), error.hint())),
         Ok(project) => {
             findings.push(Finding::ok("project", format!("{}", project.file.path().display())));
             for env in project.file.environments() {
@@ -23,6 +25,14 @@ pub async fn doctor(project: Result<&Project, String>) -> Vec<DoctorFinding> {
         }
     }
     findings
+}
+
+fn failed(subject: impl Into<String>, message: String, hint: Option<String>) -> Finding {
+    let finding = Finding::fail(subject, message);
+    match hint {
+        Some(hint) => finding.hint(hint),
+        None => finding,
+    }
 }
 
 async fn engine() -> Finding {
@@ -42,13 +52,7 @@ async fn engine() -> Finding {
                 ),
             )
         }
-        Err(error) => {
-            let finding = Finding::fail("docker", error.to_string());
-            match error.hint() {
-                Some(hint) => finding.hint(hint),
-                None => finding,
-            }
-        }
+        Err(error) => failed("docker", error.to_string(), error.hint()),
     }
 }
 
@@ -87,11 +91,8 @@ async fn environment(project: &Project, env: &nuages_model::EnvName) -> Finding 
     let config = match project.environment(env) {
         Ok(config) => config,
         Err(errors) => {
-            let first = errors
-                .problems()
-                .first()
-                .map_or_else(String::new, |problem| problem.message().to_owned());
-            return Finding::fail(subject, format!("nuages.toml: {first}")).hint(format!("nuages plan --env {env}"));
+            return Finding::fail(subject, errors.to_string())
+                .hint(format!("`nuages plan --env {env}` shows where in the file"));
         }
     };
     if config.emulator.is_some() {
@@ -106,12 +107,6 @@ async fn environment(project: &Project, env: &nuages_model::EnvName) -> Finding 
         Ok(aws) => {
             Finding::ok(subject, format!("{} in {}", aws.identity().arn, aws.region())).proof("sts:GetCallerIdentity")
         }
-        Err(error) => {
-            let finding = Finding::fail(subject, error.to_string());
-            match error.hint() {
-                Some(hint) => finding.hint(hint),
-                None => finding,
-            }
-        }
+        Err(error) => failed(subject, error.to_string(), error.hint()),
     }
 }

@@ -1,5 +1,9 @@
 //! Everything that can end a verb, and the exit code that follows from it.
 //!
+//! What is written wrongly is bad input: arguments and `nuages.toml`, also where they name an environment, a release, a
+//! deployment or a service that does not exist. What is written rightly and cannot be done as the account, the network
+//! or the records stand is refused, before anything was changed. Everything else has failed.
+//!
 //! Invariant: every variant has one [`Ending`]; a new variant does not compile until somebody has decided on it.
 
 use std::error::Error as StdError;
@@ -27,9 +31,9 @@ pub enum Ending {
     Failed,
     /// A plan has changes.
     Changes,
-    /// The configuration or the arguments are wrong.
+    /// The configuration or the arguments are wrong, or name what does not exist.
     BadInput,
-    /// The preflight, or the check of the plan against the world, refused.
+    /// Nothing was changed: the preflight refused, or the account, a secret, the store or the plan will not do.
     Refused,
     /// A person must act.
     Stuck,
@@ -83,8 +87,8 @@ pub enum PipelineError {
     #[error(transparent)]
     Aws(#[from] AwsError),
     /// The environment's stack failed.
-    #[error("failed to bring up the environment's stack")]
-    Infra(#[source] InfraError),
+    #[error(transparent)]
+    Infra(InfraError),
     /// The account's roles and policies could not be read or written.
     #[error("failed to prepare the account")]
     Bootstrap(#[source] InfraError),
@@ -299,14 +303,46 @@ impl PipelineError {
     /// How the verb ended.
     pub fn ending(&self) -> Ending {
         match self {
-            Self::Project(_) | Self::Config(_) | Self::Arguments { .. } => Ending::BadInput,
+            Self::Project(_)
+            | Self::Config(_)
+            | Self::Arguments { .. }
+            | Self::Aws(AwsError::BadEndpoint { .. } | AwsError::CaBundle { .. })
+            | Self::Infra(InfraError::Spec(_))
+            | Self::Secrets(SecretsError::Invalid { .. }) => Ending::BadInput,
             Self::Preflight { .. }
             | Self::Refused { .. }
             | Self::StoreRefused { .. }
             | Self::Saga(SagaError::Stale(_) | SagaError::Unfinished(_) | SagaError::UnknownKind { .. })
-            | Self::Aws(AwsError::WrongAccount { .. } | AwsError::NoCredentials { .. } | AwsError::NoRegion) => {
-                Ending::Refused
-            }
+            | Self::Secrets(
+                SecretsError::NotFound { .. }
+                | SecretsError::KeyMissing { .. }
+                | SecretsError::NoKeys { .. }
+                | SecretsError::Deleted { .. }
+                | SecretsError::Taken { .. }
+                | SecretsError::NotOurs { .. },
+            )
+            | Self::Infra(
+                InfraError::Missing { .. }
+                | InfraError::NotOurs { .. }
+                | InfraError::HalfDeleted { .. }
+                | InfraError::Unplannable { .. }
+                | InfraError::Refused { .. }
+                | InfraError::NoZone { .. }
+                | InfraError::SeveralZones { .. },
+            )
+            | Self::Releases(
+                ReleasesError::Create { .. }
+                | ReleasesError::Newer { .. }
+                | ReleasesError::Damaged { .. }
+                | ReleasesError::Foreign(_),
+            )
+            | Self::Aws(
+                AwsError::WrongAccount { .. }
+                | AwsError::NoCredentials { .. }
+                | AwsError::NoProfile { .. }
+                | AwsError::BadProfiles { .. }
+                | AwsError::NoRegion,
+            ) => Ending::Refused,
             // Expired credentials are as good as none.
             Self::Aws(AwsError::Identity(error)) if error.kind == nuages_aws::Kind::Credentials => Ending::Refused,
             Self::Saga(SagaError::Held(_)) => Ending::Held,
@@ -336,7 +372,8 @@ impl PipelineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Project(error) => error.hint(),
-            Self::Config(_) | Self::Machine { .. } => None,
+            Self::Config(errors) => errors.problems().first()?.hint().map(str::to_owned),
+            Self::Machine { .. } => None,
             Self::Arguments { hint, .. } | Self::Refused { hint, .. } => hint.clone(),
             Self::Emulator(error) => error.hint(),
             Self::Aws(error) => error.hint(),
@@ -395,35 +432,4 @@ impl From<InfraError> for PipelineError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_recorded_error_prints_as_a_chain() {
-        let report = ErrorReport {
-            message: "the task failed".into(),
-            causes: vec!["exit code 1".into(), "relation exists".into()],
-            hint: Some("look".into()),
-        };
-        let error = PipelineError::Undone {
-            operation: "the deployment".into(),
-            step: "migrate".into(),
-            cause: report.into(),
-            kept: vec!["migrate".into()],
-        };
-        let chain: Vec<String> = std::iter::successors(Some(&error as &dyn StdError), |e| (*e).source())
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(
-            chain,
-            [
-                "the deployment failed at step `migrate` and was undone (`migrate` cannot be undone and stays applied)",
-                "the task failed",
-                "exit code 1",
-                "relation exists"
-            ]
-        );
-        assert_eq!(error.hint().as_deref(), Some("look"));
-        assert_eq!(error.ending().code(), 1);
-    }
-}
+mod tests;

@@ -1,22 +1,15 @@
 //! The script that finishes by hand what could not be undone.
 //!
-//! Invariant: it is made of the commands that stuck steps name, which hold no secret, and stands in
-//! `.nuages`, which no build sees.
+//! Invariant: it is made of the commands that stuck steps name, which hold no secret, and stands where no build sees it.
 
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nuages_model::EnvName;
 use nuages_saga::{DeploymentId, StuckStep};
 
-/// Writes the script into this folder, and answers where it is.
-pub(crate) fn write(
-    folder: &Path,
-    deployment: DeploymentId,
-    env: &EnvName,
-    steps: &[StuckStep],
-) -> io::Result<PathBuf> {
+/// Writes the script into this folder, and answers where it is. `env` is what stands behind `--env`.
+pub(crate) fn write(folder: &Path, deployment: DeploymentId, env: &str, steps: &[StuckStep]) -> io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let path = folder.join(format!("finish-{deployment}.sh"));
     std::fs::write(&path, script(deployment, env, steps))?;
@@ -28,7 +21,9 @@ pub(crate) fn write(
     Ok(path)
 }
 
-fn script(deployment: DeploymentId, env: &EnvName, steps: &[StuckStep]) -> String {
+fn script(deployment: DeploymentId, env: &str, steps: &[StuckStep]) -> String {
+    // A path may hold anything, and a comment ends with its line.
+    let env = env.replace(['\n', '\r'], " ");
     let mut text = format!(
         "#!/bin/sh\n# Finishes what could not be undone of deployment {deployment} in {env}.\n\
          # Read it before you run it. Afterwards: nuages resume --env {env}\nset -eu\n"
@@ -62,8 +57,7 @@ mod tests {
             by_hand: vec!["printf 'one '".into(), "printf two".into()],
         };
         let folder = tempfile::tempdir().unwrap();
-        let env = "staging".parse().unwrap();
-        let path = write(folder.path(), DeploymentId::generate(), &env, &[stuck]).unwrap();
+        let path = write(folder.path(), DeploymentId::generate(), "staging", &[stuck]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("nuages resume --env staging"), "{text}");
         #[cfg(unix)]

@@ -3,26 +3,24 @@
 //! Invariant: what holds data is destroyed only where the person named it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use nuages_config::Project;
-use nuages_ecs::{Cluster, Patience};
-use nuages_infra::{ChangeSetPlan, CostEstimate, DownOutcome, ResourceDrift, StackOutputs, UpKind, UpOutcome};
+use nuages_config::Config;
+use nuages_infra::{ChangeSetPlan, CostEstimate, ResourceDrift, StackOutputs, UpKind};
 use nuages_releases::WorldChange;
 use nuages_saga::{LeaseGuard, MessageLevel};
 use nuages_secrets::Resolved;
 
 use crate::error::PipelineError;
-use crate::session::{OpenOptions, Session, remove_emulator};
+use crate::session::Session;
 use crate::ui::{Ui, count};
-use crate::{secrets, stack};
+use crate::{local_database, secrets, stack};
 
 /// What the environment gives a deployment.
 #[derive(Debug, Clone)]
 pub(crate) struct Ground {
     pub(crate) outputs: StackOutputs,
     pub(crate) secrets: Resolved,
-    /// Whether the database is at another address than before, so that running tasks must be replaced.
+    /// Whether the database is at another address than before, or was made again, so that running tasks must be replaced.
     pub(crate) database_moved: bool,
 }
 
@@ -34,6 +32,7 @@ pub(crate) async fn ground(
     ui: &Ui,
 ) -> Result<Ground, PipelineError> {
     secrets::check_database(session)?;
+    tell_other_regions(session, ui).await?;
     let stop = ui.stop_token();
     let (made, domain) = tokio::try_join!(stack::bootstrapped(session), stack::domain(session))?;
     stack::tell_rights(session, made.as_ref(), ui);
@@ -81,27 +80,27 @@ pub(crate) async fn ground(
     }
 
     let task = ui.events.task("infra", "Environment");
-    let spec = stack::spec(session, &settled, url.as_ref(), made.as_ref(), domain);
-    let up = stack.up(&spec, allow, &task.progress(), &stop).await;
-    let UpOutcome {
-        kind,
-        outputs,
-        changes,
-        database_moved,
-    } = match up {
+    let there = stack::There::of(session);
+    let spec = stack::spec(&session.config, there, &settled, url.as_ref(), made.as_ref(), domain);
+    let up = async {
+        let mut up = stack.up(&spec, allow, &task.progress(), &stop).await?;
+        local_database::revive(session, &stack, &spec, &mut up, &task, &stop).await?;
+        Ok::<_, PipelineError>(up)
+    };
+    let up = match up.await {
         Ok(up) => up,
         Err(error) => {
-            let error = PipelineError::from(error);
             task.failed_with(error.report());
             return Err(error);
         }
     };
+    let (kind, outputs, database_moved) = (up.kind, up.outputs, up.database_moved);
     let name = stack.name().to_owned();
     match kind {
-        UpKind::Unchanged if database_moved => task.done(format!("stack {name}: the database has a new address")),
+        UpKind::Unchanged if database_moved => task.done(format!("stack {name}: the database has moved")),
         UpKind::Unchanged => task.unchanged(format!("stack {name}")),
-        UpKind::Created => task.done(format!("stack {name} made, {}", count(changes.len(), "resource"))),
-        UpKind::Updated => task.done(format!("stack {name} changed, {}", count(changes.len(), "resource"))),
+        UpKind::Created => task.done(format!("stack {name} made, {}", count(up.changes.len(), "resource"))),
+        UpKind::Updated => task.done(format!("stack {name} changed, {}", count(up.changes.len(), "resource"))),
     }
 
     enter_world(session, lease, &outputs, ui).await?;
@@ -118,6 +117,27 @@ pub(crate) async fn ground(
         secrets: settled,
         database_moved,
     })
+}
+
+/// Says where else this environment serves, by the record: another `region` in nuages.toml makes another environment,
+/// and leaves the one that was there as it is. An emulator of nuages' own has one region at a time.
+async fn tell_other_regions(session: &Session, ui: &Ui) -> Result<(), PipelineError> {
+    if session.emulator.is_some() {
+        return Ok(());
+    }
+    let (env, here) = (&session.config.env.name, session.aws.region());
+    for (region, number) in session.store.serving_elsewhere().await? {
+        let text = format!(
+            "`{env}` also serves in {region} ({number}, by the record): this is a second environment, in {here}, with a \
+             database of its own"
+        );
+        let hint = format!(
+            "to go on with the first, set `region = \"{region}\"` again; to be rid of it, do so and \
+             `nuages infra down --env {env}`"
+        );
+        ui.events.message(MessageLevel::Warning, text, Some(hint));
+    }
+    Ok(())
 }
 
 /// Takes note of which world this is; records of another one are archived, and the person is told.
@@ -157,6 +177,7 @@ pub async fn infra_up(session: &Session, allow: &BTreeSet<String>, ui: &Ui) -> R
 
 /// What bringing the stack up would change. Leaves nothing behind.
 pub async fn infra_plan(session: &Session, ui: &Ui) -> Result<ChangeSetPlan, PipelineError> {
+    tell_other_regions(session, ui).await?;
     let stop = ui.stop_token();
     let (made, domain) = tokio::try_join!(stack::bootstrapped(session), stack::domain(session))?;
     stack::tell_rights(session, made.as_ref(), ui);
@@ -168,7 +189,8 @@ pub async fn infra_plan(session: &Session, ui: &Ui) -> Result<ChangeSetPlan, Pip
         .inspect(&secrets::wanted(session, url.as_ref()), &[])
         .await?;
     let resolved = secrets::as_resolved(inspected);
-    let spec = stack::spec(session, &resolved, url.as_ref(), made.as_ref(), domain);
+    let there = stack::There::of(session);
+    let spec = stack::spec(&session.config, there, &resolved, url.as_ref(), made.as_ref(), domain);
     let task = ui.events.task("infra", "Environment");
     match stack.plan(&spec, &task.progress(), &stop).await {
         Ok(plan) => {
@@ -187,80 +209,12 @@ pub async fn infra_plan(session: &Session, ui: &Ui) -> Result<ChangeSetPlan, Pip
     }
 }
 
-/// How long services may take to drain.
-const DRAIN: Duration = Duration::from_mins(15);
-
-/// Takes the environment down: services, then the stack, and on this machine the emulator with all that is its own.
-pub async fn infra_down(project: &Project, options: &OpenOptions, ui: &Ui) -> Result<DownOutcome, PipelineError> {
-    let config = project.environment(&options.env)?;
-    let own_emulator = config.emulator.is_some() && std::env::var_os("AWS_ENDPOINT_URL").is_none();
-    if own_emulator {
-        // All of it is the emulator's: taking that away takes everything with it.
-        return Ok(DownOutcome {
-            existed: remove_emulator(&config, ui).await?,
-            retained: Vec::new(),
-        });
-    }
-    let session = Session::open(project, options, ui).await?;
-    let lease = session.lease("infra down").await?;
-    let down = down_in(&session, &lease, ui).await;
-    lease.release().await;
-    down
-}
-
-async fn down_in(session: &Session, lease: &LeaseGuard, ui: &Ui) -> Result<DownOutcome, PipelineError> {
-    let stop = ui.stop_token();
-    let made = stack::bootstrapped(session).await?;
-    let stack = stack::managed(session, made.as_ref());
-    let task = ui.events.task("drain", "Stop the services");
-    let cluster = Cluster::new(&session.aws, session.name());
-    let families: Vec<String> = session
-        .config
-        .services
-        .keys()
-        .map(|service| format!("{}-{service}", session.name()))
-        .chain([format!("{}-{}", session.name(), crate::layout::RUN)])
-        .collect();
-    let patience = Patience {
-        timeout: DRAIN,
-        cancel: &stop,
-        progress: &task.progress(),
-    };
-    match cluster.drain_and_delete(&families, patience).await {
-        Ok(drained) if drained.services.is_empty() => task.unchanged("there are none"),
-        Ok(drained) => task.done(format!("{} stopped", drained.services.join(", "))),
-        Err(error) if error.kind() == Some(nuages_aws::Kind::NotFound) => task.unchanged("there is no cluster"),
-        Err(error) => {
-            task.failed(&error);
-            return Err(error.into());
-        }
-    }
-    let task = ui.events.task("infra", "Delete the stack");
-    let down = match stack.down(&task.progress(), &stop).await {
-        Ok(down) => down,
-        Err(error) => {
-            let error = PipelineError::from(error);
-            task.failed_with(error.report());
-            return Err(error);
-        }
-    };
-    if down.existed {
-        task.done(stack.name().to_owned());
-    } else {
-        task.unchanged("there is none");
-    }
-    session.store.set_serving(lease.fence(), None).await?;
-    if session.aws.quirks().is_emulator() {
-        secrets::manager(session).delete_generated(true).await?;
-    }
-    Ok(down)
-}
-
-/// What the environment costs a month, estimated from list prices.
-pub fn infra_cost(session: &Session) -> CostEstimate {
+/// What the environment costs a month, estimated from list prices. Nobody is asked.
+pub fn infra_cost(config: &Config) -> CostEstimate {
     // Secrets and their keys cost next to nothing and are left out of the estimate, so none need be resolved; a role, a
     // boundary and a certificate cost nothing.
-    nuages_infra::cost(&stack::spec(session, &Resolved::default(), None, None, None))
+    let there = stack::There::unasked(config);
+    nuages_infra::cost(&stack::spec(config, there, &Resolved::default(), None, None, None))
 }
 
 /// What differs between the stack and what is there.
@@ -280,6 +234,69 @@ pub async fn infra_drift(session: &Session, ui: &Ui) -> Result<Vec<ResourceDrift
             let error = PipelineError::from(error);
             task.failed_with(error.report());
             Err(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use nuages_releases::EnvironmentKey;
+    use nuages_saga::{EventKind, Events};
+
+    use super::*;
+    use crate::environment::lease;
+    use crate::resume::tests::draft;
+    use crate::stack::tests::{config, staging};
+
+    /// The warnings, with their hints.
+    async fn told(session: &Session) -> Vec<(String, Option<String>)> {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listener = Arc::clone(&heard);
+        let ui = Ui {
+            events: Events::to(move |event| {
+                if let EventKind::Message { text, hint, .. } = event.kind {
+                    listener.lock().unwrap().push((text, hint));
+                }
+            }),
+            ..Ui::silent()
+        };
+        tell_other_regions(session, &ui).await.unwrap();
+        let heard = heard.lock().unwrap();
+        heard.clone()
+    }
+
+    #[tokio::test]
+    async fn a_region_that_was_changed_is_told_as_a_second_environment() {
+        let (session, _dir) = staging("http://127.0.0.1:1").await;
+        assert_eq!(told(&session).await, []);
+        let before = EnvironmentKey {
+            region: "us-east-1".parse().unwrap(),
+            ..session.store.key().clone()
+        };
+        let before = session.store.store().environment(before).await.unwrap();
+        let held = lease(&before, "deploy").await.unwrap();
+        before.record_serving(held.fence(), draft()).await.unwrap();
+        let [(text, Some(hint))] = &told(&session).await[..] else {
+            panic!("one warning with a hint")
+        };
+        assert!(text.contains("`staging` also serves in us-east-1 (v1"), "{text}");
+        assert!(text.contains("second environment, in eu-west-1"), "{text}");
+        assert!(
+            hint.contains("region = \"us-east-1\"") && hint.contains("nuages infra down --env staging"),
+            "{hint}"
+        );
+        before.set_serving(held.fence(), None).await.unwrap();
+        assert_eq!(told(&session).await, [], "it was taken down");
+        held.release().await;
+    }
+
+    #[test]
+    fn an_estimate_asks_nobody() {
+        for env in ["local", "staging"] {
+            let (config, _dir) = config(env);
+            assert!(infra_cost(&config).total > nuages_infra::Dollars::micros(0));
         }
     }
 }

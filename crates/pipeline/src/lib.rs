@@ -1,9 +1,9 @@
 //! From a `nuages.toml` to a healthy release, and back: what joins the adapters into one deployment.
 //!
 //! [`Session`] is a project's environment, connected and proven. On it stand the verbs: [`deploy`], [`plan`],
-//! [`verify`], [`check`], [`rollback`], [`resume`], [`abort`], [`status`], [`infra_up`]. A deployment's writes to what
-//! serves are steps of a saga ([`steps`]); what comes before (secrets, stack, build, checks, push) is content-addressed
-//! and leaves the serving release alone.
+//! [`verify`], [`check`], [`rollback`], [`status`], [`infra_up`]; [`resume`] and [`abort`] need its [`Environment`] alone,
+//! which a store has records of. A deployment's writes to what serves are steps of a saga ([`steps`]); what comes before
+//! (secrets, stack, build, checks, push) is content-addressed and leaves the serving release alone.
 //!
 //! Invariant: the plan that is shown is the plan that is stored and run; nothing that serves is touched by anything else.
 //!
@@ -26,16 +26,23 @@ mod checks;
 mod deploy;
 mod deploy_plan;
 mod doctor;
+mod down;
+#[cfg(test)]
+mod enumerated;
+mod environment;
 mod error;
 mod fingerprint;
 mod finish;
 mod infra;
 mod layout;
 mod live;
+mod local_database;
 mod parts;
 mod plan;
 mod preflight;
 mod probe;
+mod recorded;
+mod records;
 mod resume;
 mod rollback;
 mod run;
@@ -52,12 +59,15 @@ pub use build::{BuiltImage, PushedImage, build, push};
 pub use checks::{CheckOptions, check};
 pub use deploy::{DeployOptions, Deployed, deploy};
 pub use doctor::{DoctorFinding, doctor};
+pub use down::infra_down;
+pub use environment::Environment;
 pub use error::{Ending, PipelineError, ReportedError};
-pub use infra::{infra_cost, infra_down, infra_drift, infra_plan, infra_up};
+pub use infra::{infra_cost, infra_drift, infra_plan, infra_up};
 pub use plan::{Planned, plan};
 pub use preflight::verify;
+pub use records::Records;
 pub use resume::{Ended, abort, resume};
 pub use rollback::{RollbackOptions, rollback};
 pub use session::{LocalEndpoint, OpenOptions, Session, TOOL_VERSION};
-pub use status::{EnvironmentStatus, LogsOptions, logs, status};
+pub use status::{EnvironmentStatus, LogsOptions, UnderWay, logs, status};
 pub use ui::Ui;

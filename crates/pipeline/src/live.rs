@@ -12,7 +12,6 @@ use url::Url;
 
 use crate::error::PipelineError;
 use crate::session::Session;
-use crate::steps::SmokeParams;
 
 /// Tasks that were started again need some seconds before they answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -20,23 +19,16 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why the environment does not answer that it is ready; none where it does, or where there is nothing to ask.
 pub(crate) async fn silent(session: &Session, outputs: &StackOutputs, url: Option<&Url>) -> Option<String> {
-    let health = session.config.web()?.1.health.as_ref()?;
-    let smoke = SmokeParams {
-        url: url?.clone(),
-        via: outputs.web.as_ref().map(|web| web.dns_name.clone()),
-        ready: health.ready.clone(),
-        page: "/".into(),
-        rollout: None,
-    };
-    let client = match smoke.client().await {
+    let site = crate::parts::site(&session.config, outputs, url)?;
+    let client = match site.client().await {
         Ok(client) => client,
         Err(error) => return Some(error.to_string()),
     };
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match smoke.ask(&client, &smoke.ready).await {
+        match site.ask(&client, &site.ready).await {
             Ok(_) => return None,
-            Err(why) if Instant::now() >= deadline => return Some(why),
+            Err(why) if Instant::now() >= deadline => return Some(why.to_string()),
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }

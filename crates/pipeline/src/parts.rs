@@ -3,6 +3,7 @@
 //! Invariant: a rollout is waited for, and smoke-tested, the same way whichever release it brings.
 
 use nuages_config::Config;
+use nuages_infra::StackOutputs;
 use nuages_model::ServiceName;
 use nuages_saga::{StepId, StepSpec};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use url::Url;
 use crate::error::PipelineError;
 use crate::infra::Ground;
 use crate::layout::Layout;
-use crate::steps::{RolloutParams, RolloutService, ServiceParams, SmokeParams, kind};
+use crate::steps::{RolloutParams, RolloutService, ServiceParams, Site, SmokeParams, kind};
 
 /// A step's name.
 pub(crate) fn step_id(text: &str) -> Result<StepId, PipelineError> {
@@ -23,12 +24,22 @@ pub(crate) fn params<T: serde::Serialize>(params: &T) -> Result<Value, PipelineE
     serde_json::to_value(params).map_err(|e| PipelineError::machine("write a step's parameters", e))
 }
 
+/// Where the application is asked whether it is ready; none where nothing can be asked.
+pub(crate) fn site(config: &Config, outputs: &StackOutputs, url: Option<&Url>) -> Option<Site> {
+    Some(Site {
+        url: url?.clone(),
+        via: outputs.web.as_ref().map(|web| web.dns_name.clone()),
+        ready: config.web()?.1.health.as_ref()?.ready.clone(),
+    })
+}
+
 /// The parts of a service's steps that do not depend on its revision.
 pub(crate) fn service_steps(
     layout: &Layout<'_>,
     name: &ServiceName,
     cluster: &str,
     limit_seconds: u64,
+    url: Option<&Url>,
 ) -> Result<(ServiceParams, RolloutService), PipelineError> {
     let log = layout.service_log(name)?;
     let service = layout
@@ -43,6 +54,7 @@ pub(crate) fn service_steps(
             container: name.to_string(),
             log: log.clone(),
             limit_seconds,
+            site: site(layout.config, layout.outputs, url).filter(|_| service.port.is_some()),
         },
         RolloutService {
             service: name.to_string(),
@@ -78,14 +90,11 @@ pub(crate) fn smoke_step(
     url: Option<&Url>,
     wait: &StepSpec,
 ) -> Result<Option<StepSpec>, PipelineError> {
-    let (Some(url), Some((_, service))) = (url, config.web()) else {
+    let Some(site) = site(config, &ground.outputs, url) else {
         return Ok(None);
     };
-    let Some(health) = &service.health else { return Ok(None) };
     let smoke = SmokeParams {
-        url: url.clone(),
-        via: ground.outputs.web.as_ref().map(|web| web.dns_name.clone()),
-        ready: health.ready.clone(),
+        site,
         page: "/".into(),
         rollout: None,
     };

@@ -6,6 +6,7 @@ use nuages_ecs::{Cluster, Preflight};
 use nuages_infra::StackOutputs;
 use nuages_model::{Digest, Finding, ImageRef, Level, ReleaseId};
 use nuages_registry::Ecr;
+use nuages_saga::ErrorReport;
 
 use crate::error::PipelineError;
 use crate::infra::Ground;
@@ -80,8 +81,8 @@ async fn findings(session: &Session, layout: &Layout<'_>, release: ReleaseId) ->
             let Some(digest) = image.digest().cloned() else {
                 return Ok(None);
             };
-            let open = ecr.open(&repository).await.map_err(|e| e.to_string())?;
-            let there = open.head_manifest(digest.as_str()).await.map_err(|e| e.to_string())?;
+            let there = ecr.image(&repository, digest.as_str()).await;
+            let there = there.map_err(|error| ErrorReport::of(&error).to_string())?;
             Ok::<Option<Digest>, String>(there.map(|there| there.digest))
         }
     };
@@ -138,23 +139,25 @@ async fn rollback_target(session: &Session) -> Result<Vec<Finding>, PipelineErro
         )]);
     };
     let ecr = Ecr::new(&session.aws);
-    let there = match ecr.open(serving.image_reference.repository()).await {
-        Ok(repository) => repository
-            .head_manifest(serving.image_digest.as_str())
-            .await
-            .ok()
-            .flatten(),
-        Err(_) => None,
-    };
+    let repository = serving.image_reference.repository();
+    let there = ecr.image(repository, serving.image_digest.as_str()).await;
     Ok(vec![match there {
-        Some(_) => Finding::ok(
+        Err(error) => Finding::warn(
+            "rollback",
+            format!(
+                "whether the image of {} is still there was not verified: {}",
+                serving.number,
+                ErrorReport::of(&error)
+            ),
+        ),
+        Ok(Some(_)) => Finding::ok(
             "rollback",
             format!(
                 "a deployment that fails can return to {}: its image is there",
                 serving.number
             ),
         ),
-        None => Finding::warn(
+        Ok(None) => Finding::warn(
             "rollback",
             format!(
                 "a deployment that fails cannot return to {}: its image is no longer in the registry",

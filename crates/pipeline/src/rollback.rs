@@ -129,7 +129,10 @@ async fn target(session: &Session, options: &RollbackOptions, serving: &Release)
                 .store
                 .release(which)
                 .await?
-                .ok_or_else(|| PipelineError::refused(format!("there is no release `{text}`"), list.clone()))?
+                .ok_or_else(|| PipelineError::Arguments {
+                    what: format!("there is no release `{text}`"),
+                    hint: Some(list.clone()),
+                })?
         }
     };
     if found.archived {
@@ -171,7 +174,7 @@ async fn make_plan(
                 format!("deploy a version that has it: nuages deploy --env {}", config.env.name),
             ));
         };
-        let (service, rollout) = service_steps(&layout, name, &cluster_name, limit)?;
+        let (service, rollout) = service_steps(&layout, name, &cluster_name, limit, url)?;
         let mut spec = service.spec.clone();
         // The count and the network stay as they are: they belong to the environment, not to the code.
         spec.settings = live.settings;

@@ -9,8 +9,9 @@ use nuages_saga::{
     DeploymentId, ErrorReport, LeaseGuard, Outcome, Plan, PlannedCheck, Report, Runner, StepId, StuckStep, TaskScope,
 };
 
+use crate::environment::Environment;
 use crate::error::{PipelineError, ReportedError};
-use crate::session::{Session, TOOL_VERSION};
+use crate::session::TOOL_VERSION;
 use crate::ui::Ui;
 use crate::{finish, steps};
 
@@ -22,14 +23,18 @@ pub(crate) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// With the steps of this pipeline.
-    pub(crate) fn new(session: &Session, lease: &'a LeaseGuard) -> Self {
+    pub(crate) fn new(environment: &Environment, lease: &'a LeaseGuard) -> Self {
         let tools = steps::Tools {
-            aws: session.aws.clone(),
-            store: session.store.clone(),
+            aws: environment.aws.clone(),
+            store: environment.store.clone(),
             fence: Some(lease.fence()),
         };
         Self {
-            runner: Runner::new(steps::registry(tools), Arc::new(session.store.clone()), TOOL_VERSION),
+            runner: Runner::new(
+                steps::registry(tools),
+                Arc::new(environment.store.clone()),
+                TOOL_VERSION,
+            ),
             lease,
         }
     }
@@ -93,8 +98,13 @@ fn end(scope: TaskScope, outcome: &Outcome) {
 }
 
 /// What a report means for the person.
-pub(crate) fn conclude(report: &Report, operation: &str, session: &Session, ui: &Ui) -> Result<(), PipelineError> {
-    let env = session.config.env.name.to_string();
+pub(crate) fn conclude(
+    report: &Report,
+    operation: &str,
+    environment: &Environment,
+    ui: &Ui,
+) -> Result<(), PipelineError> {
+    let env = environment.named();
     let operation = operation.to_owned();
     let names = |steps: &[StepId]| steps.iter().map(ToString::to_string).collect::<Vec<_>>();
     match &report.outcome {
@@ -125,7 +135,7 @@ pub(crate) fn conclude(report: &Report, operation: &str, session: &Session, ui: 
             cause: failure
                 .as_ref()
                 .map(|failure| ReportedError::from(failure.error.clone())),
-            script: write_script(session, report.plan.deployment, steps),
+            script: write_script(environment, report.plan.deployment, steps),
             steps: steps.clone(),
             env,
         }),
@@ -137,10 +147,9 @@ pub(crate) fn conclude(report: &Report, operation: &str, session: &Session, ui: 
     }
 }
 
-/// The script, in the project's own folder. Without it the commands are still printed.
-fn write_script(session: &Session, deployment: DeploymentId, steps: &[StuckStep]) -> Option<PathBuf> {
-    let folder = session.config.project_dir.join(".nuages");
-    match finish::write(&folder, deployment, &session.config.env.name, steps) {
+/// The script. Without it the commands are still printed.
+fn write_script(environment: &Environment, deployment: DeploymentId, steps: &[StuckStep]) -> Option<PathBuf> {
+    match finish::write(&environment.folder(), deployment, &environment.named(), steps) {
         Ok(path) => Some(path),
         Err(error) => {
             tracing::warn!(%error, "the script that finishes by hand was not written");

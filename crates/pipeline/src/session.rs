@@ -2,18 +2,20 @@
 //!
 //! Invariant: a [`Session`] exists only where the account was proven to be the configured one and the store will do.
 
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use nuages_aws::{AwsContext, AwsSettings, EmulatorKind};
+use nuages_aws::{AwsContext, AwsSettings, EmulatorKind, Quirks};
 use nuages_config::{Config, Project};
+use nuages_emulator::EmulatorError;
 use nuages_emulator::images::{self, ImageSet, Source};
 use nuages_emulator::local::{Found, LocalEmulator, LocalSettings, LocalStatus, Running};
 use nuages_model::{AccountId, EnvName, Secret};
-use nuages_releases::{Circumstances, EnvironmentKey, EnvironmentStore, Store, Suitability};
-use nuages_saga::{Events, Holder, LeaseGuard, LeaseTiming, MessageLevel};
+use nuages_saga::MessageLevel;
 
+use crate::environment::Environment;
 use crate::error::PipelineError;
+use crate::records;
 use crate::ui::{Ui, count};
 
 /// The version of this build, as plans record it.
@@ -47,15 +49,13 @@ impl OpenOptions {
     }
 }
 
-/// A connected environment.
+/// A project's environment: what its settings say, and the environment itself, reached.
 #[derive(Debug)]
 pub struct Session {
     /// The settings of the environment.
     pub config: Config,
-    /// The proven connection.
-    pub aws: AwsContext,
-    /// The environment's records.
-    pub store: EnvironmentStore,
+    /// The environment.
+    pub environment: Environment,
     /// The local emulator, where nuages runs one.
     pub emulator: Option<LocalEndpoint>,
 }
@@ -69,6 +69,13 @@ pub struct LocalEndpoint {
     pub account: String,
     /// Whether it was not there before this session.
     pub made: bool,
+}
+
+impl Deref for Session {
+    type Target = Environment;
+    fn deref(&self) -> &Environment {
+        &self.environment
+    }
 }
 
 impl Session {
@@ -88,19 +95,17 @@ impl Session {
         };
         let settings = aws_settings(&config, emulator.as_ref())?;
         let aws = AwsContext::connect(&settings).await?;
-        let store = open_store(&config, &aws, options, &ui.events).await?;
-        Ok(Self {
-            config,
+        let store = records::of_connection(&config, &aws, options, &ui.events).await?;
+        let environment = Environment {
             aws,
             store,
+            project: Some(config.project_dir.clone()),
+        };
+        Ok(Self {
+            config,
+            environment,
             emulator,
         })
-    }
-
-    /// Takes the environment's lease.
-    pub(crate) async fn lease(&self, doing: &str) -> Result<LeaseGuard, PipelineError> {
-        let store = Arc::new(self.store.clone());
-        Ok(LeaseGuard::acquire(store, Holder::here(doing), LeaseTiming::default()).await?)
     }
 
     /// Takes away a local emulator that was made for this session alone: who only looks leaves nothing behind.
@@ -115,6 +120,24 @@ impl Session {
     pub fn name(&self) -> String {
         format!("{}-{}", self.config.app.name, self.config.env.name)
     }
+}
+
+/// Whether the environment is an emulator that nuages runs itself.
+pub(crate) fn has_own_emulator(config: &Config) -> bool {
+    config.emulator.is_some() && std::env::var_os("AWS_ENDPOINT_URL").is_none()
+}
+
+/// How the other side differs from AWS, as far as settings and surroundings say it without a connection.
+pub(crate) fn quirks(config: &Config) -> Quirks {
+    let named = std::env::var("AWS_ENDPOINT_URL").ok().and_then(|url| url.parse().ok());
+    // Which port an emulator of nuages' own has is known only when it runs, and nothing here depends on it.
+    let own = || {
+        "http://127.0.0.1:4566"
+            .parse()
+            .ok()
+            .filter(|_| config.emulator.is_some())
+    };
+    Quirks::from_endpoint(named.or_else(own).as_ref(), emulator_kind(config))
 }
 
 fn emulator_kind(config: &Config) -> Option<EmulatorKind> {
@@ -145,7 +168,7 @@ fn aws_settings(config: &Config, running: Option<&LocalEndpoint>) -> Result<AwsS
     Ok(settings)
 }
 
-fn local_settings(config: &Config) -> Result<LocalSettings, PipelineError> {
+pub(crate) fn local_settings(config: &Config) -> Result<LocalSettings, PipelineError> {
     let mut settings = LocalSettings::new(config.app.name.as_str(), &config.project_dir)?;
     if let Some(account) = &config.account {
         account.as_str().clone_into(&mut settings.account);
@@ -210,16 +233,43 @@ async fn find_emulator(config: &Config) -> Result<Option<LocalEndpoint>, Pipelin
     let engine = nuages_emulator::Engine::connect().await?;
     let settings = local_settings(config)?;
     match LocalEmulator::status(&engine, &settings).await? {
-        LocalStatus::Running { endpoint, .. } => Ok(Some(LocalEndpoint {
-            url: endpoint,
-            account: settings.account,
-            made: false,
-        })),
-        LocalStatus::Absent | LocalStatus::Stopped => Err(PipelineError::refused(
-            "the local environment is not running",
-            format!("nuages deploy --env {}", config.env.name),
-        )),
+        LocalStatus::Running { endpoint, .. } => {
+            // One that somebody has just started answers nobody yet.
+            let answers = LocalEmulator::answers(&engine, &settings).await;
+            answers.map_err(|error| silent_emulator(config, error))?;
+            Ok(Some(LocalEndpoint {
+                url: endpoint,
+                account: settings.account,
+                made: false,
+            }))
+        }
+        LocalStatus::Absent | LocalStatus::Stopped => Err(not_running(config)),
     }
+}
+
+/// The emulator's container runs or ran a moment ago, and nobody answers in it.
+fn silent_emulator(config: &Config, error: EmulatorError) -> PipelineError {
+    let env = &config.env.name;
+    match error {
+        EmulatorError::NotReady { waited, last, .. } => PipelineError::refused(
+            format!(
+                "the local environment has not answered for {} s: {last}",
+                waited.as_secs()
+            ),
+            format!(
+                "repeat the command when it has started; `nuages deploy --env {env}` restarts one that stays silent"
+            ),
+        ),
+        EmulatorError::Stopped { .. } => not_running(config),
+        error => error.into(),
+    }
+}
+
+fn not_running(config: &Config) -> PipelineError {
+    PipelineError::refused(
+        "the local environment is not running",
+        format!("nuages deploy --env {}", config.env.name),
+    )
 }
 
 /// Removes the local emulator and all that is its own; answers whether there was anything.
@@ -256,31 +306,35 @@ pub(crate) async fn remove_emulator(config: &Config, ui: &Ui) -> Result<bool, Pi
     }
 }
 
-async fn open_store(
-    config: &Config,
-    aws: &AwsContext,
-    options: &OpenOptions,
-    events: &Events,
-) -> Result<EnvironmentStore, PipelineError> {
-    let circumstances = Circumstances {
-        real_account: !aws.quirks().is_emulator(),
-        ci: options.ci,
-        named: options.store.is_some(),
-    };
-    let judged = circumstances.judge();
-    if let (Suitability::Refused, Some(why), Some(hint)) = (judged, judged.sentence(), judged.hint()) {
-        return Err(PipelineError::StoreRefused { why, hint });
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::Ending;
+
+    #[test]
+    fn an_emulator_that_has_just_started_is_no_matter_of_regions() {
+        let (config, _dir) = crate::stack::tests::config("staging");
+        let silent = EmulatorError::NotReady {
+            what: "nuages-local-blog-1".into(),
+            waited: Duration::from_secs(20),
+            last: "connection reset by peer".into(),
+            tail: "a long log".into(),
+        };
+        let told = silent_emulator(&config, silent);
+        assert_eq!(
+            told.to_string(),
+            "the local environment has not answered for 20 s: connection reset by peer"
+        );
+        assert!(told.hint().unwrap().contains("repeat the command when it has started"));
+        let stopped = EmulatorError::Stopped {
+            what: "nuages-local-blog-1".into(),
+            code: 0,
+            tail: String::new(),
+        };
+        let told = silent_emulator(&config, stopped);
+        assert_eq!(told.to_string(), "the local environment is not running");
+        assert_eq!(told.ending(), Ending::Refused);
     }
-    if let Some(sentence) = judged.sentence() {
-        events.message(MessageLevel::Warning, sentence, judged.hint().map(str::to_owned));
-    }
-    let path = nuages_releases::location(&config.project_dir, options.store.as_deref());
-    let store = Store::open(&path).await?;
-    let key = EnvironmentKey {
-        account: aws.identity().account.clone(),
-        region: aws.region().clone(),
-        app: config.app.name.clone(),
-        env: config.env.name.clone(),
-    };
-    Ok(store.environment(key).await?)
 }

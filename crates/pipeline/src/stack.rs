@@ -14,6 +14,7 @@ use nuages_saga::MessageLevel;
 use nuages_secrets::Resolved;
 use url::Url;
 
+use crate::environment::Environment;
 use crate::error::PipelineError;
 use crate::session::Session;
 use crate::ui::Ui;
@@ -23,8 +24,8 @@ const LONGEST_REQUEST_SECONDS: u16 = 60;
 const LOG_RETENTION_DAYS: u16 = 30;
 
 /// The environment's stack, to look at.
-pub(crate) fn stack(session: &Session) -> Stack {
-    Stack::new(&session.aws, &session.config.app.name, &session.config.env.name)
+pub(crate) fn stack(environment: &Environment) -> Stack {
+    Stack::new(&environment.aws, environment.app(), environment.env())
 }
 
 /// The environment's stack, worked on as the role that was made for it where there is one.
@@ -99,15 +100,40 @@ fn unfit(error: InfraError) -> PipelineError {
     }
 }
 
+/// What is known of the place where a stack is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct There {
+    partition: String,
+    emulation: Emulation,
+}
+
+impl There {
+    /// As the identity and the endpoint of a connection say it.
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            partition: session.aws.identity().partition().to_owned(),
+            emulation: Emulation::of(session.aws.quirks()),
+        }
+    }
+
+    /// As far as it can be known without a connection: enough for an estimate.
+    pub(crate) fn unasked(config: &Config) -> Self {
+        Self {
+            partition: "aws".to_owned(),
+            emulation: Emulation::of(&crate::session::quirks(config)),
+        }
+    }
+}
+
 /// What the stack must be.
 pub(crate) fn spec(
-    session: &Session,
+    config: &Config,
+    there: There,
     secrets: &Resolved,
     database_url: Option<&Arn>,
     made: Option<&Bootstrapped>,
     domain: Option<Domain>,
 ) -> StackSpec {
-    let config = &session.config;
     let kms_keys: Vec<Arn> = secrets
         .kms_keys()
         .into_iter()
@@ -118,7 +144,7 @@ pub(crate) fn spec(
         env: config.env.name.clone(),
         world: World::generate(),
         region: config.region.clone(),
-        partition: session.aws.identity().partition().to_owned(),
+        partition: there.partition,
         egress: match config.network.egress {
             ConfigEgress::Public => Egress::Public,
             ConfigEgress::Nat => Egress::Nat { per_zone: false },
@@ -154,7 +180,7 @@ pub(crate) fn spec(
         log_retention_days: LOG_RETENTION_DAYS,
         exec: false,
         permissions_boundary: made.map(|made| made.boundary.clone()),
-        emulation: Emulation::of(session.aws.quirks()),
+        emulation: there.emulation,
     }
 }
 
@@ -169,11 +195,11 @@ fn web(config: &Config, domain: Option<Domain>) -> Option<WebSpec> {
 }
 
 /// How people reach the environment: its URL, and whether it is plain HTTP.
-pub(crate) fn public_url(session: &Session, outputs: &StackOutputs) -> Result<Option<Url>, PipelineError> {
+pub(crate) fn public_url(environment: &Environment, outputs: &StackOutputs) -> Result<Option<Url>, PipelineError> {
     let Some(web) = &outputs.web else { return Ok(None) };
     let url = match &web.domain {
         Some(domain) => Url::parse(&format!("https://{domain}/")),
-        None => session.aws.quirks().load_balancer_url(&web.dns_name, false),
+        None => environment.aws.quirks().load_balancer_url(&web.dns_name, false),
     };
     Ok(Some(url.map_err(|e| {
         PipelineError::machine("put together the environment's URL", e)
@@ -181,4 +207,4 @@ pub(crate) fn public_url(session: &Session, outputs: &StackOutputs) -> Result<Op
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,11 +2,12 @@
 //!
 //! Invariant: reads only, and works while a deployment is under way.
 
+use jiff::Timestamp;
 use nuages_ecs::{Cluster, LogLine, LogQuery, ServiceSummary};
 use nuages_infra::StackState;
 use nuages_model::ServiceName;
 use nuages_releases::Release;
-use nuages_saga::{JournalStore as _, Lease, SagaError, Summary};
+use nuages_saga::{Holder, JournalStore as _, Lease, SagaError, Standing, Summary};
 use url::Url;
 
 use crate::error::PipelineError;
@@ -25,10 +26,37 @@ pub struct EnvironmentStatus {
     pub serving: Option<Release>,
     /// What ECS says of each service.
     pub services: Vec<ServiceSummary>,
-    /// A run that has not ended.
+    /// What is being done now, and by whom.
+    pub under_way: Option<UnderWay>,
+    /// A run that was interrupted: it has not ended, and nobody is at it.
     pub unfinished: Option<Summary>,
-    /// Who holds the environment.
-    pub lease: Option<Lease>,
+}
+
+/// Somebody acts on the environment.
+#[derive(Debug, Clone)]
+pub struct UnderWay {
+    /// The lease, with who holds it and since when.
+    pub lease: Lease,
+    /// The run that is being carried out; none before its plan is stored, and where there is none to store.
+    pub run: Option<Summary>,
+}
+
+/// Tells a run that somebody carries out from one that was interrupted.
+fn at_work(
+    lease: Option<Lease>,
+    open: Option<Summary>,
+    now: Timestamp,
+    here: &Holder,
+) -> (Option<UnderWay>, Option<Summary>) {
+    let Some(lease) = lease.filter(|lease| lease.standing(now, here) == Standing::Held) else {
+        return (None, open);
+    };
+    // Whoever carries a run out, or goes on with it, has written something since the lease was taken.
+    let (run, left) = match open {
+        Some(open) if open.updated >= lease.acquired => (Some(open), None),
+        other => (None, other),
+    };
+    (Some(UnderWay { lease, run }), left)
 }
 
 /// Looks at an environment.
@@ -43,6 +71,9 @@ pub async fn status(session: &Session) -> Result<EnvironmentStatus, PipelineErro
         }
         None => Vec::new(),
     };
+    let lease = session.store.inspect().await.map_err(SagaError::from)?;
+    let open = session.store.unfinished().await.map_err(SagaError::from)?;
+    let (under_way, unfinished) = at_work(lease, open, Timestamp::now(), &Holder::here("status"));
     Ok(EnvironmentStatus {
         stack: found.map(|state| state.status.as_str().to_owned()),
         url: outputs
@@ -52,8 +83,8 @@ pub async fn status(session: &Session) -> Result<EnvironmentStatus, PipelineErro
             .flatten(),
         serving: session.store.serving().await?,
         services,
-        unfinished: session.store.unfinished().await.map_err(SagaError::from)?,
-        lease: session.store.inspect().await.map_err(SagaError::from)?,
+        under_way,
+        unfinished,
     })
 }
 
@@ -127,4 +158,71 @@ pub async fn logs(
     let stop = ui.stop_token();
     cluster.follow_logs(&query, &stop, line).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use nuages_saga::{DeploymentId, Fence};
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    /// A holder on another machine, whose process cannot be seen from here.
+    fn lease(acquired: i64, expires: i64) -> Lease {
+        Lease {
+            fence: Fence(1),
+            holder: Holder {
+                boot: Some("elsewhere".into()),
+                ..Holder::here("deploy")
+            },
+            acquired: at(acquired),
+            renewed: at(acquired),
+            expires: at(expires),
+        }
+    }
+
+    fn run(updated: i64) -> Summary {
+        Summary {
+            deployment: DeploymentId::generate(),
+            operation: "deploy".into(),
+            release: None,
+            world: None,
+            tool: "0.1.0".into(),
+            created: at(0),
+            updated: at(updated),
+            end: None,
+        }
+    }
+
+    /// What is seen at second 100: whether somebody is at work, whether at a run, and whether one was left.
+    fn seen(lease: Option<Lease>, open: Option<Summary>) -> (bool, bool, bool) {
+        let (under_way, left) = at_work(lease, open, at(100), &Holder::here("status"));
+        let run = under_way.as_ref().is_some_and(|work| work.run.is_some());
+        (under_way.is_some(), run, left.is_some())
+    }
+
+    #[test]
+    fn a_run_that_somebody_carries_out_is_not_an_interrupted_one() {
+        assert_eq!(seen(None, None), (false, false, false));
+        assert_eq!(seen(None, Some(run(5))), (false, false, true));
+        assert_eq!(
+            seen(Some(lease(50, 130)), None),
+            (true, false, false),
+            "before the plan"
+        );
+        assert_eq!(seen(Some(lease(50, 130)), Some(run(60))), (true, true, false));
+        assert_eq!(
+            seen(Some(lease(50, 130)), Some(run(20))),
+            (true, false, true),
+            "interrupted before somebody else came"
+        );
+        assert_eq!(
+            seen(Some(lease(50, 80)), Some(run(60))),
+            (false, false, true),
+            "its time is up"
+        );
+    }
 }

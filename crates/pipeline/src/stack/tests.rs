@@ -28,18 +28,40 @@ DJANGO_SECRET_KEY = { generate = 50 }
 MAIL = { secret = "shared/mail" }
 TOKEN = { parameter = "/shared/token" }
 
+[environments.local]
+emulator = "ministack"
+
 [environments.staging]
 region = "eu-west-1"
 account = "123456789012"
 domain = "www.example.org"
 "#;
 
-/// The blog's staging, at this endpoint as if it were AWS.
-async fn session(toml: &str, endpoint: &str) -> (Session, TempDir) {
+fn project(toml: &str) -> (Project, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("nuages.toml"), toml).unwrap();
     std::fs::write(dir.path().join("manage.py"), "").unwrap();
-    let project = Project::open(dir.path()).unwrap();
+    (Project::open(dir.path()).unwrap(), dir)
+}
+
+/// The blog's project, for tests of what is beside its stack.
+pub(crate) fn blog() -> (Project, TempDir) {
+    project(TOML)
+}
+
+/// The blog's settings of one environment.
+pub(crate) fn config(env: &str) -> (Config, TempDir) {
+    let (project, dir) = blog();
+    (project.environment(&env.parse().unwrap()).unwrap(), dir)
+}
+
+/// The blog's staging, at this endpoint as if it were AWS.
+pub(crate) async fn staging(endpoint: &str) -> (Session, TempDir) {
+    session(TOML, endpoint).await
+}
+
+async fn session(toml: &str, endpoint: &str) -> (Session, TempDir) {
+    let (project, dir) = project(toml);
     let config = project.environment(&"staging".parse().unwrap()).unwrap();
     let aws = nuages_testkit::aws::as_if_real(endpoint);
     let key = EnvironmentKey {
@@ -49,10 +71,14 @@ async fn session(toml: &str, endpoint: &str) -> (Session, TempDir) {
         env: config.env.name.clone(),
     };
     let store = Store::open(&dir.path().join("store")).await.unwrap();
+    let environment = Environment {
+        aws,
+        store: store.environment(key).await.unwrap(),
+        project: Some(config.project_dir.clone()),
+    };
     let session = Session {
         config,
-        store: store.environment(key).await.unwrap(),
-        aws,
+        environment,
         emulator: None,
     };
     (session, dir)
@@ -149,7 +175,14 @@ async fn the_role_and_the_boundary_that_were_made_are_used() {
     let (session, _dir) = session(TOML, &fake.url()).await;
     let made = bootstrapped(&session).await.unwrap();
     assert_eq!(made.as_ref().unwrap().service_role.as_str(), ROLE);
-    let spec = spec(&session, &Resolved::default(), None, made.as_ref(), None);
+    let spec = spec(
+        &session.config,
+        There::of(&session),
+        &Resolved::default(),
+        None,
+        made.as_ref(),
+        None,
+    );
     assert_eq!(spec.permissions_boundary.as_ref().map(Arn::as_str), Some(BOUNDARY));
     assert_eq!(told(&session, made.as_ref()), []);
 }

@@ -1,7 +1,8 @@
 //! The steps of a deployment, as kinds that a stored plan names.
 //!
 //! Invariant: a step acts on its parameters and the account alone: never on `nuages.toml` or the working tree, which may
-//! have changed by the time that somebody resumes. A change of a kind's meaning or parameters is a new version of it.
+//! have changed by the time that somebody resumes. A change of a kind's meaning or parameters is a new version of it; a
+//! parameter that is added, and without which the step means what it meant, has a default.
 
 mod by_hand;
 mod database;
@@ -9,6 +10,7 @@ mod definition;
 mod release;
 mod rollout;
 mod service;
+pub(crate) mod site;
 mod smoke;
 mod tag;
 
@@ -20,11 +22,13 @@ use nuages_releases::EnvironmentStore;
 use nuages_saga::{ApplyError, Fence, Registry, StepContext, StepError, Typed};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use by_hand::quoted;
 pub(crate) use database::{MigrateOutput, MigrateParams};
 pub(crate) use definition::DefinitionParams;
 pub(crate) use release::{RecordParams, ReturnParams};
 pub(crate) use rollout::{RolloutParams, RolloutService};
 pub(crate) use service::ServiceParams;
+pub(crate) use site::Site;
 pub(crate) use smoke::SmokeParams;
 pub(crate) use tag::TagParams;
 

@@ -1,14 +1,19 @@
 //! `ecs.service`: a service as the release wants it.
+//!
+//! Invariant: an undo that ECS calls done also waits for the site, but never fails for it: what ECS runs by then is what
+//! it ran before, and no command of a person's could change what the site answers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use nuages_ecs::{Cluster, LogTarget, Patience, PreviousService, RolloutOutcome, ServiceChange, ServiceSpec, Watched};
+use nuages_model::Progress;
 use nuages_saga::{ApplyError, Reversal, StepContext, StepError, TypedCheck, TypedObservation, TypedStep};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::site::{Bad, Site};
 use super::{Tools, by_hand, ecs_apply, ecs_error, stop_token};
 
 /// Parameters.
@@ -22,6 +27,9 @@ pub(crate) struct ServiceParams {
     pub(crate) log: LogTarget,
     /// How long a return to the old state may take.
     pub(crate) limit_seconds: u64,
+    /// What the service serves; none where it is not reached from outside. Plans of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) site: Option<Site>,
 }
 
 pub(crate) struct Service(pub(crate) Arc<Tools>, pub(crate) ServiceParams);
@@ -29,9 +37,29 @@ pub(crate) struct Service(pub(crate) Arc<Tools>, pub(crate) ServiceParams);
 /// A service that still drains from an earlier deletion is waited for.
 const DRAIN: Duration = Duration::from_mins(10);
 
+/// A load balancer takes some seconds to send requests to other targets.
+const SETTLE: Duration = Duration::from_mins(1);
+
 impl Service {
     fn cluster(&self) -> Cluster {
         Cluster::new(&self.0.aws, &self.1.cluster)
+    }
+
+    /// Waits until the site answers well again. ECS is done by then; where it counts no health of targets, requests
+    /// still go to tasks that end, or that do not listen yet.
+    async fn settles(&self, progress: &Progress) {
+        let Some(site) = &self.1.site else { return };
+        progress.status("waiting until the site answers well again");
+        let service = &self.1.spec.name;
+        match site.settles(SETTLE).await {
+            Ok(()) => {}
+            Err(Bad::Silent(why)) => progress.warning(format!(
+                "`{service}` is as it was before; whether the site serves cannot be seen from this machine ({why})"
+            )),
+            Err(Bad::Answer(why)) => progress.warning(format!(
+                "`{service}` is as it was before, and the site does not answer well: {why}"
+            )),
+        }
     }
 }
 
@@ -145,7 +173,10 @@ impl TypedStep for Service {
             container: self.1.container.clone(),
         };
         match cluster.follow(&[watched], patience).await.map_err(ecs_error)? {
-            RolloutOutcome::Healthy { .. } => Ok(()),
+            RolloutOutcome::Healthy { .. } => {
+                self.settles(cx.progress()).await;
+                Ok(())
+            }
             other => Err(super::rollout::failure(&other)),
         }
     }
@@ -181,6 +212,9 @@ impl TypedStep for Service {
     }
 
     fn deadline(&self) -> Duration {
-        DRAIN + Duration::from_secs(self.1.limit_seconds)
+        DRAIN + Duration::from_secs(self.1.limit_seconds) + SETTLE * 2
     }
 }
+
+#[cfg(test)]
+mod tests;
