@@ -5,10 +5,10 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use nuages_config::Project;
+use nuages_config::{ConfigError, Project};
 use nuages_model::EnvName;
-use nuages_pipeline::{Ending, OpenOptions, PipelineError, Session, Ui};
-use nuages_saga::{Cancel, Events, Level};
+use nuages_pipeline::{Ending, Environment, OpenOptions, PipelineError, Records, Session, Ui};
+use nuages_saga::{Cancel, Events, Level, MessageLevel};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -22,6 +22,14 @@ pub(crate) struct App {
     pub(crate) global: Global,
     pub(crate) ui: Ui,
     shown: UnboundedSender<Barrier>,
+}
+
+/// Who says what an environment is.
+enum Known {
+    /// Its project.
+    Project(Project),
+    /// Its records alone.
+    Store(PathBuf),
 }
 
 impl App {
@@ -54,6 +62,78 @@ impl App {
             ..self.options(env)
         };
         Session::open(&self.project()?, &options, &self.ui).await
+    }
+
+    /// Opens an environment that must be there: an emulator that was stopped is started, and none is made.
+    pub(crate) async fn open_existing(&self, project: &Project, env: &EnvName) -> Result<Session, PipelineError> {
+        let options = OpenOptions {
+            make_emulator: false,
+            ..self.options(env)
+        };
+        Session::open(project, &options, &self.ui).await
+    }
+
+    /// Opens the environment whose run was interrupted, also away from its project. None where no run was.
+    pub(crate) async fn interrupted(
+        &self,
+        env: &EnvName,
+        deployment: Option<&str>,
+    ) -> Result<Option<Environment>, PipelineError> {
+        match self.known(env)? {
+            Known::Project(project) => {
+                let environment = self.open_existing(&project, env).await?.environment;
+                if let Some(deployment) = deployment {
+                    environment.expect(deployment).await?;
+                }
+                Ok(Some(environment))
+            }
+            Known::Store(store) => Environment::interrupted(&store, env, deployment, &self.ui).await,
+        }
+    }
+
+    /// What is on record of an environment, also away from its project: neither AWS nor an emulator is asked.
+    pub(crate) async fn records(&self, env: &EnvName) -> Result<Records, PipelineError> {
+        match self.known(env)? {
+            Known::Project(project) => Records::open(&project, &self.options(env), &self.ui).await,
+            Known::Store(store) => Records::of_store(&store, env).await,
+        }
+    }
+
+    /// Who says what an environment is: its project; else, for what needs nothing of a project, a store that is named.
+    fn known(&self, env: &EnvName) -> Result<Known, PipelineError> {
+        let project = self.project().and_then(|project| {
+            project.environment(env)?;
+            Ok(project)
+        });
+        let store = self.global.store.as_ref();
+        match (project, store) {
+            (Ok(project), _) => Ok(Known::Project(project)),
+            // Whoever named a folder meant it.
+            (Err(error @ PipelineError::Project(ConfigError::NotFound { .. })), _) if self.global.project.is_some() => {
+                Err(error)
+            }
+            (Err(PipelineError::Project(ConfigError::NotFound { .. })), Some(store)) => {
+                Ok(Known::Store(store.clone()))
+            }
+            (Err(error @ PipelineError::Project(ConfigError::NotFound { .. })), None) => Err(PipelineError::Arguments {
+                what: error.to_string(),
+                hint: Some(
+                    "run this in the project's folder, or name it with `--project DIR`; `--store PATH`, with its file of \
+                     records, does as well"
+                        .to_owned(),
+                ),
+            }),
+            // Half an edit keeps nobody from ending what the records have whole.
+            (
+                Err(error @ (PipelineError::Project(ConfigError::Invalid(_)) | PipelineError::Config(_))),
+                Some(store),
+            ) => {
+                let text = format!("{error}: the file is left aside, and the records alone say what `{env}` is");
+                self.ui.events.message(MessageLevel::Warning, text, None);
+                Ok(Known::Store(store.clone()))
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Waits until all that happened is on the screen, for a question or for lines that come while the verb runs.
@@ -103,30 +183,24 @@ pub(crate) async fn run(cli: Cli) -> Ending {
         shown,
     };
     let ended = boxed(dispatch(&app, cli.verb)).await;
-    // What was cut off fails in its own words; the exit code says who ended it.
-    let stopped = app.ui.cancel.level() > Level::None;
-    let as_asked = move |ending| {
-        if stopped && ending == Ending::Failed {
+    let ending = match &ended {
+        Ok(ending) => *ending,
+        // What was cut off fails in its own words; the exit code says who ended it.
+        Err(problem) if problem.ending() == Ending::Failed && app.ui.cancel.level() > Level::None => {
             Ending::Interrupted
-        } else {
-            ending
         }
+        Err(problem) => problem.ending(),
     };
     listening.abort();
     // The reporter ends when the last sender is gone.
     let _ = listening.await;
-    drop(app);
-    if choice.json {
-        let ending = as_asked(ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &events)));
-        drop(events);
-        let _ = showing.await;
-        screen::show();
-        return ending;
-    }
-    drop(events);
+    drop((app, events));
     let _ = showing.await;
     screen::show();
-    as_asked(ended.unwrap_or_else(|problem| outcome::explain(&problem, choice, &Events::none())))
+    if let Err(problem) = &ended {
+        outcome::explain(problem, ending, choice);
+    }
+    ending
 }
 
 /// A verb's future is large; the stack of the first thread is not.
@@ -148,8 +222,8 @@ async fn dispatch(app: &App, verb: Verb) -> Result<Ending, PipelineError> {
         Verb::Verify { env } => verbs::verify::run(app, &env.env).await,
         Verb::Check { env, again } => verbs::image::check(app, &env.env, again).await,
         Verb::Rollback { env, to, code_only } => verbs::rollback::run(app, &env.env, to, code_only).await,
-        Verb::Resume { env } => verbs::resume::resume(app, &env.env).await,
-        Verb::Abort { env } => verbs::resume::abort(app, &env.env).await,
+        Verb::Resume { env, deployment } => verbs::resume::resume(app, &env.env, deployment.as_deref()).await,
+        Verb::Abort { env, deployment } => verbs::resume::abort(app, &env.env, deployment.as_deref()).await,
         Verb::History {
             env,
             deployment,

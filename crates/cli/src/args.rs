@@ -104,14 +104,24 @@ pub(crate) enum Verb {
         code_only: bool,
     },
     /// Finishes an interrupted deployment, from its stored plan
+    ///
+    /// The plan says all that is to be done. With --store it needs no project: the records say which application,
+    /// account and region it is.
     Resume {
         #[command(flatten)]
         env: Env,
+        /// The deployment, or the beginning of its id, where a store has several
+        deployment: Option<String>,
     },
     /// Undoes an interrupted deployment
+    ///
+    /// The plan says all that was done. With --store it needs no project: the records say which application, account
+    /// and region it is.
     Abort {
         #[command(flatten)]
         env: Env,
+        /// The deployment, or the beginning of its id, where a store has several
+        deployment: Option<String>,
     },
     /// What was done in a deployment, step by step
     History {

@@ -12,8 +12,10 @@ mod report;
 mod screen;
 mod signals;
 mod timeline;
+mod usage;
 mod verbs;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -22,15 +24,10 @@ use nuages_pipeline::Ending;
 use crate::args::Cli;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // clap's own code for a wrong argument is 2, which here means "the plan has changes".
-            let code = if error.use_stderr() { Ending::BadInput.code() } else { 0 };
-            // A reader that closed its pipe has seen enough.
-            let _ = error.print();
-            return ExitCode::from(code);
-        }
+        Err(error) => return ExitCode::from(usage::tell(&error, &args).code()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
@@ -40,6 +37,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             screen::complain(&format!("error: failed to start: {error}"));
+            screen::show();
             return ExitCode::from(Ending::Failed.code());
         }
     };

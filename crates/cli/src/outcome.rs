@@ -1,42 +1,35 @@
 //! The last words of a verb that did not end well.
+//!
+//! Invariant: they come after everything else, and to machines as one object on stdout.
 
-use nuages_config::ConfigError;
 use nuages_pipeline::{Ending, PipelineError};
-use nuages_saga::{Events, MessageLevel};
 
-use crate::report::{Choice, Surroundings, error};
+use crate::report::{Choice, LastWords, Surroundings, configuration, error};
 use crate::screen;
 
-/// Says what failed, why, and what to do next; answers how it ended.
-pub(crate) fn explain(problem: &PipelineError, choice: Choice, events: &Events) -> Ending {
-    let report = problem.report();
+/// Says what failed, why, and what to do next.
+pub(crate) fn explain(problem: &PipelineError, ending: Ending, choice: Choice) {
     if choice.json {
-        let mut text = report.message.clone();
-        for cause in &report.causes {
-            text.push_str(": ");
-            text.push_str(cause);
-        }
-        events.message(MessageLevel::Error, text, report.hint);
-        return problem.ending();
+        screen::object(&LastWords::of(problem, ending));
+        screen::show();
+        return;
     }
-    let surroundings = Surroundings::of_process();
-    let style = surroundings.style(choice.color);
+    let style = Surroundings::of_process().style(choice.color);
     // The configuration's problems point at lines of the file; each carries its own help.
-    if let PipelineError::Config(errors) | PipelineError::Project(ConfigError::Invalid(errors)) = problem {
+    if let Some(errors) = configuration(problem) {
         let width = console::Term::stderr()
             .size_checked()
             .map_or(100, |(_, columns)| usize::from(columns));
         screen::complain(errors.render(width, style.has_color()).trim_end());
-    } else {
-        for line in before(problem) {
-            screen::complain(&line);
-        }
         screen::show();
-        // Where stderr is gone nobody can be told.
-        let _ = error::write(&mut std::io::stderr().lock(), &report, style);
+        return;
+    }
+    for line in before(problem) {
+        screen::complain(&line);
     }
     screen::show();
-    problem.ending()
+    // Where stderr is gone nobody can be told.
+    let _ = error::write(&mut std::io::stderr().lock(), &problem.report(), style);
 }
 
 /// What stands above the error: evidence, and commands to copy.

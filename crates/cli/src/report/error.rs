@@ -30,9 +30,13 @@ pub(crate) fn render(report: &ErrorReport, style: Style) -> String {
     )];
     let causes = report.causes.iter();
     lines.extend(causes.map(|cause| format!("  {} {}", style.paint(Paint::Dim, "caused by:"), block(cause, 13))));
-    let hint = report.hint.iter();
-    lines.extend(hint.map(|hint| format!("{} {}", style.paint(Paint::Busy, "hint:"), block(hint, 6))));
+    lines.extend(report.hint.iter().map(|text| hint(text, style)));
     lines.join("\n") + "\n"
+}
+
+/// What to do next.
+pub(crate) fn hint(text: &str, style: Style) -> String {
+    format!("{} {}", style.paint(Paint::Busy, "hint:"), block(text, 6))
 }
 
 /// Text of several lines, the later ones under the first.

@@ -9,6 +9,7 @@
 
 pub(crate) mod error;
 mod json;
+mod last;
 mod plain;
 mod sink;
 mod state;
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use json::Json;
+pub(crate) use last::{LastWords, configuration};
 pub(crate) use plain::Plain;
 use sink::Sink;
 pub(crate) use style::Style;

@@ -6,7 +6,6 @@ use crate::app::App;
 
 pub(crate) async fn run(app: &App) -> Result<Ending, PipelineError> {
     let project = app.project();
-    let project = project.as_ref().map_err(ToString::to_string);
-    let findings = nuages_pipeline::doctor(project).await;
+    let findings = nuages_pipeline::doctor(project.as_ref()).await;
     Ok(super::findings::show(app, findings))
 }

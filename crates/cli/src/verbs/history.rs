@@ -4,7 +4,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use nuages_model::EnvName;
-use nuages_pipeline::{Ending, PipelineError, Session};
+use nuages_pipeline::{Ending, PipelineError};
+use nuages_releases::EnvironmentStore;
 use nuages_saga::{Act, End, History, JournalStore as _, Mode, SagaError, Summary};
 
 use crate::app::App;
@@ -17,13 +18,16 @@ pub(crate) struct Which {
 }
 
 pub(crate) async fn run(app: &App, env: &EnvName, which: Which, page: Option<&Path>) -> Result<Ending, PipelineError> {
-    let session = app.look(env).await?;
-    let known = session.store.deployments(which.limit).await.map_err(SagaError::from)?;
+    let store = app.records(env).await?.store;
+    let known = match &store {
+        Some(store) => store.deployments(which.limit).await.map_err(SagaError::from)?,
+        None => Vec::new(),
+    };
     if which.list {
         list(app, env, &known);
         return Ok(Ending::Done);
     }
-    let Some(history) = find(&session, &known, which.deployment.as_deref(), env).await? else {
+    let Some(history) = find(store.as_ref(), &known, which.deployment.as_deref(), env).await? else {
         screen::complain(&format!("nothing was deployed to {env} yet"));
         return Ok(Ending::Done);
     };
@@ -42,7 +46,7 @@ pub(crate) async fn run(app: &App, env: &EnvName, which: Which, page: Option<&Pa
 
 /// The one that was asked for, by its id or the beginning of it; the latest without one.
 async fn find(
-    session: &Session,
+    store: Option<&EnvironmentStore>,
     known: &[Summary],
     asked: Option<&str>,
     env: &EnvName,
@@ -64,8 +68,10 @@ async fn find(
             }
         }
     };
-    let Some(found) = found else { return Ok(None) };
-    let loaded = session.store.load(found).await.map_err(SagaError::from)?;
+    let (Some(store), Some(found)) = (store, found) else {
+        return Ok(None);
+    };
+    let loaded = store.load(found).await.map_err(SagaError::from)?;
     Ok(match loaded {
         None => None,
         Some((stored, entries)) => {

@@ -20,7 +20,7 @@ pub(crate) async fn run(app: &App, verb: InfraVerb) -> Result<Ending, PipelineEr
         }
         InfraVerb::Down { env, yes } => down(app, &env.env, yes).await,
         InfraVerb::Drift { env } => drift(app, &env.env).await,
-        InfraVerb::Cost { env } => cost(app, &env.env).await,
+        InfraVerb::Cost { env } => cost(app, &env.env),
         InfraVerb::Bootstrap {
             env,
             repository,
@@ -114,10 +114,8 @@ async fn drift(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     })
 }
 
-async fn cost(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
-    let session = app.open(env).await?;
-    let estimate = nuages_pipeline::infra_cost(&session);
-    session.leave_nothing(&app.ui).await?;
+fn cost(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
+    let estimate = nuages_pipeline::infra_cost(&app.project()?.environment(env)?);
     if app.json() {
         screen::record(&estimate);
         return Ok(Ending::Done);

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use nuages_model::EnvName;
 use nuages_pipeline::{Ending, PipelineError};
-use nuages_saga::{Holder, JournalStore as _, Lease, SagaError, Standing};
+use nuages_releases::EnvironmentStore;
+use nuages_saga::{Holder, JournalStore as _, Lease, SagaError, Standing, Summary};
 use serde_json::json;
 
 use crate::app::App;
@@ -17,9 +18,25 @@ pub(crate) async fn run(app: &App, verb: LeaseVerb) -> Result<Ending, PipelineEr
     }
 }
 
+/// The records of an environment, and its lease: neither AWS nor an emulator is asked.
+async fn find(app: &App, env: &EnvName) -> Result<(Option<EnvironmentStore>, Option<Lease>), PipelineError> {
+    let store = app.records(env).await?.store;
+    let lease = match &store {
+        Some(store) => store.inspect().await.map_err(SagaError::from)?,
+        None => None,
+    };
+    Ok((store, lease))
+}
+
+async fn unfinished(store: Option<&EnvironmentStore>) -> Result<Option<Summary>, PipelineError> {
+    match store {
+        Some(store) => Ok(store.unfinished().await.map_err(SagaError::from)?),
+        None => Ok(None),
+    }
+}
+
 async fn show(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
-    let session = app.look(env).await?;
-    let lease = session.store.inspect().await.map_err(SagaError::from)?;
+    let (_, lease) = find(app, env).await?;
     if app.json() {
         screen::object(&json!({
             "v": 1, "env": env, "lease": lease.as_ref().map(|lease| json!({
@@ -43,9 +60,13 @@ async fn show(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
 }
 
 async fn break_it(app: &App, env: &EnvName, yes: bool) -> Result<Ending, PipelineError> {
-    let session = app.look(env).await?;
-    let Some(lease) = session.store.inspect().await.map_err(SagaError::from)? else {
-        screen::say(&format!("Nobody holds {env}."));
+    let (store, lease) = find(app, env).await?;
+    let (Some(store), Some(lease)) = (&store, lease) else {
+        if app.json() {
+            broken(env, false, unfinished(store.as_ref()).await?.as_ref());
+        } else {
+            screen::say(&format!("Nobody holds {env}."));
+        }
         return Ok(Ending::Done);
     };
     let question = match standing(&lease) {
@@ -63,14 +84,24 @@ async fn break_it(app: &App, env: &EnvName, yes: bool) -> Result<Ending, Pipelin
         screen::complain("Nothing was done.");
         return Ok(Ending::Done);
     }
-    session.store.break_lease().await.map_err(SagaError::from)?;
+    store.break_lease().await.map_err(SagaError::from)?;
+    let unfinished = unfinished(Some(store)).await?;
+    if app.json() {
+        broken(env, true, unfinished.as_ref());
+        return Ok(Ending::Done);
+    }
     screen::say(&format!("{env} is free."));
-    if session.store.unfinished().await.map_err(SagaError::from)?.is_some() {
+    if unfinished.is_some() {
         screen::complain(&format!(
             "hint: its deployment is not finished: `nuages resume --env {env}` or `nuages abort --env {env}`"
         ));
     }
     Ok(Ending::Done)
+}
+
+fn broken(env: &EnvName, broken: bool, unfinished: Option<&Summary>) {
+    let unfinished = unfinished.map(|run| run.deployment);
+    screen::object(&json!({"v": 1, "env": env, "broken": broken, "unfinished": unfinished}));
 }
 
 fn standing(lease: &Lease) -> Standing {

@@ -1,4 +1,4 @@
-//! `nuages releases`.
+//! `nuages releases`: what is on record, whether or not the environment can be reached.
 
 use nuages_model::EnvName;
 use nuages_pipeline::{Ending, PipelineError};
@@ -8,13 +8,15 @@ use crate::app::App;
 use crate::screen;
 
 pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Result<Ending, PipelineError> {
-    let session = app.look(env).await?;
-    let releases = if all {
-        session.store.releases_of_all_worlds(limit).await?
-    } else {
-        session.store.releases(limit).await?
-    };
-    let serving = session.store.serving().await?.map(|release| release.id);
+    let (mut releases, mut serving) = (Vec::new(), None);
+    if let Some(store) = app.records(env).await?.store {
+        releases = if all {
+            store.releases_of_all_worlds(limit).await?
+        } else {
+            store.releases(limit).await?
+        };
+        serving = store.serving().await?.map(|release| release.id);
+    }
     if app.json() {
         for release in &releases {
             screen::record(release);

@@ -5,18 +5,21 @@ use nuages_pipeline::{Ended, Ending, PipelineError};
 use nuages_saga::MessageLevel;
 
 use super::deploy::show;
-use super::rollback::open_existing;
 use crate::app::App;
 
-pub(crate) async fn resume(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
-    let session = open_existing(app, env).await?;
-    let ended = nuages_pipeline::resume(&session, &app.ui).await?;
+pub(crate) async fn resume(app: &App, env: &EnvName, deployment: Option<&str>) -> Result<Ending, PipelineError> {
+    let ended = match app.interrupted(env, deployment).await? {
+        Some(environment) => nuages_pipeline::resume(&environment, &app.ui).await?,
+        None => None,
+    };
     Ok(told(app, ended.as_ref(), "is finished", "there is nothing to resume"))
 }
 
-pub(crate) async fn abort(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
-    let session = open_existing(app, env).await?;
-    let ended = nuages_pipeline::abort(&session, &app.ui).await?;
+pub(crate) async fn abort(app: &App, env: &EnvName, deployment: Option<&str>) -> Result<Ending, PipelineError> {
+    let ended = match app.interrupted(env, deployment).await? {
+        Some(environment) => nuages_pipeline::abort(&environment, &app.ui).await?,
+        None => None,
+    };
     Ok(told(app, ended.as_ref(), "is undone", "there is nothing to undo"))
 }
 

@@ -36,8 +36,32 @@ fn as_json(env: &EnvName, status: &EnvironmentStatus) -> serde_json::Value {
         "image": status.serving.as_ref().map(|release| release.image_reference.clone()),
         "services": services,
         "unfinished": status.unfinished.as_ref().map(|open| open.deployment),
-        "held_by": status.lease.as_ref().map(|lease| lease.holder.to_string()),
+        "held_by": status.under_way.as_ref().map(|work| work.lease.holder.to_string()),
+        "held_since": status.under_way.as_ref().map(|work| work.lease.acquired),
+        "deploying": status.under_way.as_ref().and_then(|work| work.run.as_ref()).map(|run| run.deployment),
     })
+}
+
+/// What is being done, and what was left undone.
+fn work(env: &EnvName, status: &EnvironmentStatus) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(work) = &status.under_way {
+        let lease = &work.lease;
+        let since = screen::time(lease.acquired);
+        let run = work.run.as_ref();
+        let run = run.map_or_else(String::new, |run| format!("{} {}, ", run.operation, run.deployment));
+        lines.push(("under way", format!("{run}by {} since {since}", lease.holder)));
+    }
+    if let Some(open) = &status.unfinished {
+        lines.push((
+            "unfinished",
+            format!(
+                "{} {} was interrupted: `nuages resume --env {env}` or `nuages abort --env {env}`",
+                open.operation, open.deployment
+            ),
+        ));
+    }
+    lines
 }
 
 fn show(env: &EnvName, status: &EnvironmentStatus) {
@@ -55,11 +79,8 @@ fn show(env: &EnvName, status: &EnvironmentStatus) {
     if let Some(url) = &status.url {
         screen::say(&format!("url          {url}"));
     }
-    if let Some(open) = &status.unfinished {
-        screen::say(&format!(
-            "unfinished   {} {}: `nuages resume --env {env}` or `nuages abort --env {env}`",
-            open.operation, open.deployment
-        ));
+    for (title, text) in work(env, status) {
+        screen::say(&format!("{title:12} {text}"));
     }
     if status.services.is_empty() {
         return;

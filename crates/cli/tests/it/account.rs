@@ -69,6 +69,51 @@ async fn without_credentials_it_says_what_is_missing() {
 }
 
 #[tokio::test]
+async fn a_profile_that_is_not_there_is_told_beside_those_that_are() {
+    let files = tempfile::tempdir().unwrap();
+    let config = files.path().join("config");
+    std::fs::write(
+        &config,
+        "[profile dev]\nregion = eu-west-1\n[profile work]\nsso_session = x\n",
+    )
+    .unwrap();
+    let config = config.display().to_string();
+    let env = |profile: &str| {
+        vec![
+            ("AWS_CONFIG_FILE".to_owned(), config.clone()),
+            ("AWS_PROFILE".to_owned(), profile.to_owned()),
+        ]
+    };
+    let said = deploy(env("wrok"), &["deploy", "--env", "staging"]).await.ended(4);
+    said.ends_telling("there is no AWS profile `wrok`")
+        .ends_telling(&format!(
+            "{config} has no `[profile wrok]`, and ~/.aws/credentials no `[wrok]`"
+        ))
+        .ends_telling("hint: set AWS_PROFILE to one that is there: `dev`, `work`");
+
+    std::fs::write(&config, "[profile dev\n").unwrap();
+    let said = deploy(env("dev"), &["deploy", "--env", "staging"]).await.ended(4);
+    said.ends_telling("failed to read the profiles of the AWS tools")
+        .ends_telling("line 1")
+        .ends_telling("hint: ");
+}
+
+#[tokio::test]
+async fn half_a_key_is_told_as_such() {
+    let env = vec![("AWS_ACCESS_KEY_ID".to_owned(), "AKIAEXAMPLE".to_owned())];
+    let said = deploy(env, &["deploy", "--env", "staging"]).await.ended(4);
+    said.ends_telling("AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_no_url_is_bad_input() {
+    let env = environment(&[("AWS_ENDPOINT_URL", "nowhere")]);
+    let said = deploy(env, &["deploy", "--env", "staging"]).await.ended(3);
+    said.ends_telling("the endpoint `nowhere`")
+        .ends_telling("hint: set AWS_ENDPOINT_URL");
+}
+
+#[tokio::test]
 async fn another_account_is_refused_before_anything_is_asked_of_it() {
     let server = sts("999999999999").await;
     let env = environment(&[("AWS_ENDPOINT_URL", &server.url())]);
@@ -106,6 +151,21 @@ async fn a_runner_of_ci_needs_a_store_that_outlives_it() {
     let said = deploy(env, &["deploy", "--env", "staging"]).await.ended(4);
     said.ends_telling("in CI the store would vanish with the runner")
         .ends_telling("--store");
+}
+
+#[tokio::test]
+async fn a_store_that_is_none_is_refused_and_left_alone() {
+    let server = sts("123456789012").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("diary.db");
+    std::fs::write(&file, "Dear diary").unwrap();
+    let store = file.display().to_string();
+    // For STS alone, so that it is a real account: elsewhere nobody is asked yet.
+    let env = environment(&[("AWS_ENDPOINT_URL_STS", &server.url()), ("NUAGES_STORE", &store)]);
+    let said = deploy(env, &["deploy", "--env", "staging"]).await.ended(4);
+    said.ends_telling(&format!("{store} is damaged"))
+        .ends_telling("hint: keep a copy");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "Dear diary");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Arguments: what the command says of itself, and of what it does not understand.
 
+use serde_json::json;
+
 use crate::support::Place;
 
 #[test]
@@ -50,10 +52,80 @@ fn errors_are_json_where_output_is() {
     let lines = said.json();
     let last = lines.last().unwrap();
     assert_eq!(
-        (last["event"].as_str(), last["level"].as_str()),
-        (Some("message"), Some("error"))
+        (
+            last["event"].as_str(),
+            last["level"].as_str(),
+            last["exit_code"].as_i64()
+        ),
+        (Some("message"), Some("error"), Some(3))
     );
     assert!(last["text"].as_str().unwrap().contains("nuages.toml"), "{last}");
     assert!(last["hint"].as_str().unwrap().contains("nuages init"), "{last}");
     assert_eq!(said.err, "");
+}
+
+#[test]
+fn arguments_that_are_not_understood_are_json_where_output_is() {
+    for (args, text, hint) in [
+        (&["deploy", "--json"][..], "--env <NAME>", "usage: "),
+        (
+            &["deploy", "--colour", "--json"],
+            "unexpected argument '--colour'",
+            "'--color'",
+        ),
+        (
+            &["--json", "frobnicate"],
+            "unrecognized subcommand 'frobnicate'",
+            "nuages --help",
+        ),
+        (&["--json"], "no verb is named", "nuages --help"),
+    ] {
+        let said = Place::new().run(args).ended(3);
+        let [line] = said.json().try_into().unwrap();
+        assert_eq!((&line["event"], &line["level"]), (&json!("message"), &json!("error")));
+        assert!(line["text"].as_str().unwrap().contains(text), "{line}");
+        assert!(line["hint"].as_str().unwrap().contains(hint), "{line}");
+        assert_eq!((said.err.as_str(), &line["exit_code"]), ("", &json!(3)));
+    }
+}
+
+const TWO: &str = "\
+[app]
+name = 'blog'
+[services.worker]
+command = ['true']
+[environments.local]
+emulator = 'ministack'
+[environments.preview]
+emulator = 'ministack'
+";
+
+#[test]
+fn a_missing_environment_is_answered_with_those_there_are() {
+    let place = Place::with(TWO);
+    for args in [
+        &["deploy"][..],
+        &["status", "--env"],
+        &["logs", "--env", "No!"],
+        &["infra", "up"],
+    ] {
+        place
+            .run(args)
+            .ended(3)
+            .tells("--env <NAME>")
+            .tells("\nhint: the environments in nuages.toml are `local`, `preview`");
+    }
+    // Also in a project elsewhere, and for machines.
+    let elsewhere = Place::new();
+    let project = place.project();
+    let named = ["deploy", "--json", "--project", project.to_str().unwrap()];
+    let [line] = elsewhere.run(&named).ended(3).json().try_into().unwrap();
+    assert_eq!(line["hint"], "the environments in nuages.toml are `local`, `preview`");
+    // Nobody is sent to an environment where another argument is wrong, or where there is none.
+    for said in [
+        place.run(&["deploy", "--env", "local", "--x"]),
+        elsewhere.run(&["deploy"]),
+    ] {
+        assert!(!said.ended(3).err.contains("hint: "));
+    }
 }

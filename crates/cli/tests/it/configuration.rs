@@ -1,5 +1,7 @@
 //! `nuages.toml` and `nuages init`: what is wrong is told with its place, and what is written can be read.
 
+use serde_json::json;
+
 use crate::support::{Place, copy_sample};
 
 const GOOD: &str = "\
@@ -36,11 +38,62 @@ fn a_malformed_file_is_shown_where_it_breaks() {
 }
 
 #[test]
+fn a_mistake_has_its_place_in_json() {
+    let place = Place::with(&GOOD.replace("cpu =", "cup =").replace("ministack", "minstack"));
+    let said = place.run(&["deploy", "--env", "local", "--json"]).ended(3);
+    let [line] = said.json().try_into().unwrap();
+    let problems = line["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 2, "{line}");
+    assert_eq!(
+        problems[0],
+        json!({
+            "file": "nuages.toml", "message": "unknown key `cup` in `[services.worker]`", "hint": "did you mean `cpu`?",
+            "places": [{"line": 6, "column": 1, "end_line": 6, "end_column": 4, "label": "not a key of nuages.toml"}],
+        })
+    );
+    assert_eq!(problems[1]["places"][0]["line"], 9, "{line}");
+    assert_eq!((&line["hint"], said.err.as_str()), (&problems[0]["hint"], ""));
+}
+
+#[test]
+fn what_has_no_code_yet_is_refused_in_one_sentence() {
+    let toml = |more: &str| {
+        format!(
+            "[app]\nname = 'blog'\n[services.worker]\ncommand = ['true']\n[environments.live]\nregion = 'eu-west-1'\n\
+             account = '123456789012'\n{more}\n"
+        )
+    };
+    for (more, what) in [
+        (
+            "strategy = { kind = 'canary' }",
+            "the strategy \"canary\" has no code yet",
+        ),
+        ("target = 'ec2-compose'", "deploying to EC2 instances has no code yet"),
+    ] {
+        let said = Place::with(&toml(more)).run(&["deploy", "--env", "live"]).ended(3);
+        assert_eq!(said.err.matches('×').count(), 1, "{}", said.err);
+        said.tells(what);
+    }
+    let said = Place::with(&toml("target = 'ec2'"))
+        .run(&["deploy", "--env", "live"])
+        .ended(3);
+    said.tells("the only one is \"ecs\"; \"ec2-compose\" and \"ec2-image\" have no code yet");
+}
+
+#[test]
 fn an_unknown_environment_is_told_beside_the_known_ones() {
     let said = Place::with(GOOD).run(&["deploy", "--env", "staging"]);
     said.ended(3)
         .tells("the environment `staging` is not in the file")
         .tells("\"local\"");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_with_what_names_it() {
+    let said = Place::with(GOOD).run(&["status", "--env", "local", "--project", "/nowhere"]);
+    said.ended(3)
+        .ends_telling("failed to read /nowhere")
+        .ends_telling("hint: name a folder that exists: with `--project DIR`");
 }
 
 #[test]

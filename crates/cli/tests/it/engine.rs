@@ -192,6 +192,19 @@ fn doctor_names_a_missing_project() {
 }
 
 #[test]
+fn doctor_does_not_send_people_to_init_for_a_file_that_is_wrong() {
+    let said = Place::with(&TOML.replace("name = 'blog'", "name = 'My Blog'"))
+        .run(&["doctor"])
+        .ended(4);
+    let project = said.out.split("FAIL  project: ").nth(1).unwrap();
+    assert!(
+        project.starts_with("nuages.toml: `My Blog` is not a valid application name"),
+        "{project}"
+    );
+    assert!(project.contains("hint: did you mean \"my-blog\"?"), "{project}");
+}
+
+#[test]
 fn an_environment_that_is_not_there_is_not_made_for_going_back() {
     let place = Place::with(TOML);
     for verb in ["rollback", "resume", "abort"] {

@@ -4,215 +4,10 @@
 //! ended.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use nuages_testkit::emulators::unique_name;
 use serde_json::Value;
 
-use crate::support::{Place, Said, copy_sample, forget_images, without_checks};
-
-const BASE: &str = "blog/templates/base.html";
-
-/// A copy of the sample under a name of its own, so that nothing of it is anybody else's.
-struct Blog {
-    place: Place,
-    name: String,
-}
-
-impl Drop for Blog {
-    fn drop(&mut self) {
-        // Also where the test failed half-way. What cannot be removed now goes with the next sweep.
-        let down = self
-            .place
-            .command(&["infra", "down", "--env", "local", "--yes"])
-            .output();
-        drop(down);
-        forget_images(&self.name);
-    }
-}
-
-impl Blog {
-    fn new() -> Self {
-        let place = Place::new();
-        copy_sample(&place.project());
-        let name = unique_name("e2e");
-        place.edit("nuages.toml", "name = \"blog\"", &format!("name = \"{name}\""));
-        place.edit("nuages.toml", "count = 2", "count = 1");
-        without_checks(&place);
-        Self { place, name }
-    }
-
-    fn run(&self, args: &[&str]) -> Said {
-        let store = self.place.store();
-        self.place.run_with(
-            args,
-            &[("NUAGES_STORE", store.to_str().unwrap()), ("NUAGES_ENV", "local")],
-        )
-    }
-
-    fn deploy(&self) -> Said {
-        self.run(&["deploy"])
-    }
-
-    fn status(&self) -> Value {
-        self.run(&["status", "--json"]).ended(0).json().remove(0)
-    }
-
-    fn release(&self) -> String {
-        self.status()["release"].as_str().expect("a release serves").to_owned()
-    }
-
-    /// Asks the load balancer as a browser would, which is told by the Host header; answers once it says this.
-    fn ask(&self, request: impl Fn(&str) -> String, status: &str) -> String {
-        let url = self.status()["url"].as_str().expect("a URL").to_owned();
-        let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let port: u16 = host.rsplit_once(':').unwrap().1.parse().unwrap();
-        // A load balancer of the emulator sends requests to old targets for a moment.
-        let deadline = Instant::now() + Duration::from_mins(1);
-        loop {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            stream.write_all(request(&host).as_bytes()).unwrap();
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).unwrap();
-            let answer = String::from_utf8_lossy(&answer).into_owned();
-            if answer.starts_with(&format!("HTTP/1.1 {status}")) {
-                return answer;
-            }
-            assert!(Instant::now() < deadline, "not {status}, but:\n{answer}");
-            std::thread::sleep(Duration::from_millis(250));
-        }
-    }
-
-    fn get(&self, path: &str) -> String {
-        let request = |host: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        self.ask(request, "200")
-    }
-
-    fn page(&self) -> String {
-        self.get("/")
-    }
-
-    /// Django compares a form's origin, its port included, with the host that it sees.
-    fn answers_to_forms(&self) {
-        let form = self.get("/admin/login/");
-        let after = |text: &str, end: char| {
-            let (_, rest) = form.split_once(text).unwrap_or_else(|| panic!("no {text} in:\n{form}"));
-            rest.split(end).next().unwrap_or_default().to_owned()
-        };
-        let cookie = after("csrftoken=", ';');
-        let token = after("name=\"csrfmiddlewaretoken\" value=\"", '"');
-        let body = format!("csrfmiddlewaretoken={token}&username=nobody&password=wrong");
-        let post = |origin: &str, host: &str| {
-            format!(
-                "POST /admin/login/ HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nCookie: csrftoken={cookie}\r\n\
-                 Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            )
-        };
-        let answer = self.ask(|host| post(&format!("http://{host}"), host), "200");
-        assert!(answer.contains("correct username and password"), "{answer}");
-        self.ask(|host| post("http://elsewhere.example", host), "403");
-    }
-
-    #[track_caller]
-    fn shows(&self, mark: &str) {
-        let page = self.page();
-        assert!(page.contains(mark), "`{mark}` is not on the page:\n{page}");
-    }
-
-    /// What failed left the release alone, and the page.
-    #[track_caller]
-    fn serves_still(&self, release: &str, mark: &str) {
-        assert_eq!(self.release(), release);
-        self.shows(mark);
-    }
-
-    /// Puts another mark on every page.
-    fn mark(&self, mark: &str) {
-        let text = self.place.read(BASE);
-        let end = text.find("<!-- mark:").unwrap_or_else(|| text.find("</body>").unwrap());
-        self.place
-            .write(BASE, &format!("{}<!-- mark:{mark} --></body>\n</html>\n", &text[..end]));
-    }
-
-    /// Starts a deployment and waits until a task with such a title runs.
-    fn start_until(&self, title: &str) -> Running {
-        let store = self.place.store();
-        let mut child = self
-            .place
-            .command(&["deploy", "--env", "local", "--json"])
-            .env("NUAGES_STORE", store)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut seen = String::new();
-        for line in &mut lines {
-            let line = line.unwrap();
-            seen.push_str(&line);
-            seen.push('\n');
-            let event: Value = serde_json::from_str(&line).unwrap();
-            let began =
-                event["event"] == "task-started" && event["title"].as_str().is_some_and(|t| t.starts_with(title));
-            if began {
-                // Nobody reads on; a full pipe must not hold the process up.
-                std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-                return Running { child };
-            }
-        }
-        child.wait().unwrap();
-        panic!("no task `{title}` began:\n{seen}");
-    }
-}
-
-/// A deployment under way.
-struct Running {
-    child: Child,
-}
-
-impl Running {
-    /// As `kill -9`: no word, no undo.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-fn docker(args: &[&str]) -> String {
-    let output = Command::new("docker").args(args).output().expect("the docker command");
-    assert!(
-        output.status.success(),
-        "docker {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What the engine holds that names this blog's environment: containers, images, networks, volumes.
-fn left_of(name: &str, account: &str) -> BTreeSet<String> {
-    let containers = docker(&["ps", "-a", "--format", "container {{.Names}} {{.Image}} {{.Labels}}"]);
-    let images = docker(&["images", "--format", "image {{.Repository}}:{{.Tag}}"]);
-    let networks = docker(&["network", "ls", "--format", "network {{.Name}} {{.Labels}}"]);
-    let volumes = docker(&["volume", "ls", "--format", "volume {{.Name}} {{.Labels}}"]);
-    let all = [containers, images, networks, volumes].concat();
-    all.lines()
-        .filter(|line| line.contains(name) || line.contains(account))
-        .map(str::to_owned)
-        .collect()
-}
-
-fn step(what: &str) {
-    // Shown where the test fails, and says how far it came.
-    #[expect(clippy::print_stderr, reason = "the test's own report")]
-    {
-        eprintln!("== {what}");
-    }
-}
+use crate::blog::{Blog, docker, left_of, step};
 
 #[test]
 fn a_blog_from_source_to_a_page_and_back() {
@@ -259,6 +54,33 @@ fn a_blog_from_source_to_a_page_and_back() {
     assert_eq!(status["services"][0]["state"], "steady", "{status}");
     assert_eq!(status["unfinished"], Value::Null, "{status}");
     blog.run(&["verify"]).ended(0);
+    for (args, code) in [
+        (&["history"][..], 0),
+        (&["history", "--list"], 0),
+        (&["lease", "show"], 0),
+        (&["lease", "break"], 0),
+        (&["logs"], 0),
+        (&["verify"], 0),
+        (&["plan"], 0),
+        (&["infra", "plan"], 0),
+        (&["infra", "drift"], 0),
+        (&["infra", "bootstrap"], 0),
+    ] {
+        // Each line is compared with docs/json.md where it is read.
+        blog.run(&[args, &["--json"]].concat()).ended(code).json();
+    }
+
+    step("releases and deployments that are not there");
+    blog.run(&["rollback", "--to", "v99"])
+        .ended(3)
+        .ends_telling("there is no release `v99`")
+        .ends_telling("hint: `nuages releases --env local` lists them");
+    blog.run(&["rollback", "--to", "v2"])
+        .ended(4)
+        .ends_telling("v2 serves already");
+    blog.run(&["history", "zz"])
+        .ended(3)
+        .ends_telling("no deployment of local begins with `zz`");
 
     step("rollback");
     blog.run(&["rollback"]).ended(0).tells("serves again");
@@ -313,7 +135,7 @@ fn a_blog_from_source_to_a_page_and_back() {
             "[secrets]\nMAIL_PASSWORD = { secret = \"nowhere/mail\" }\n",
         ),
     );
-    let said = blog.deploy().ended(1);
+    let said = blog.deploy().ended(4);
     said.ends_telling("failed to find `nowhere/mail`, which `MAIL_PASSWORD` needs")
         .ends_telling("hint: `aws secretsmanager create-secret --name nowhere/mail");
     blog.serves_still(&serving, "mark:second");
@@ -388,13 +210,20 @@ fn a_blog_from_source_to_a_page_and_back() {
     let first = blog.start_until("Wait until");
     blog.deploy().ended(6).ends_telling("nuages lease show");
     blog.run(&["lease", "show"]).ended(0).prints("state     held");
+    blog.run(&["status"]).ended(0).prints("under way    deploy ");
     blog.run(&["lease", "break"]).ended(3).ends_telling("--yes");
     first.kill();
     blog.run(&["lease", "show"]).ended(0).prints("its process is gone");
     blog.run(&["lease", "break", "--yes"]).ended(0).tells("nuages abort");
     blog.run(&["lease", "show"]).ended(0).prints("Nobody holds");
+    blog.run(&["status"])
+        .ended(0)
+        .prints("unfinished")
+        .prints("nuages abort --env local");
     blog.run(&["abort"]).ended(0).tells("is undone");
     blog.shows("mark:third");
+    let undone = blog.run(&["releases", "--json"]).ended(0).json().remove(0);
+    assert_eq!(undone["outcome"], "failed", "{undone}");
     let page = tempfile::NamedTempFile::new().unwrap();
     blog.run(&["history", "--page", page.path().to_str().unwrap()])
         .ended(0)
@@ -413,6 +242,33 @@ fn a_blog_from_source_to_a_page_and_back() {
     docker(&["restart", "-t", "60", container.trim()]);
     blog.deploy().ended(0);
     blog.shows("mark:fourth");
+
+    step("the database's container is stopped, and started again");
+    let ours = docker(&["ps", "--filter", "label=db_id", "--format", "{{.Names}}"]);
+    let database = format!("instance-{}-local", blog.name);
+    let database = ours.lines().find(|name| name.ends_with(&database)).expect("a database");
+    docker(&["stop", database]);
+    blog.deploy()
+        .ended(0)
+        .tells("the local database was stopped, and is started again");
+
+    step("the database is gone, container and volume");
+    docker(&["rm", "-f", database]);
+    docker(&["volume", "rm", &format!("{database}-data")]);
+    blog.deploy()
+        .ended(0)
+        .tells("the local database was gone, and is made again, empty")
+        .tells("migrations are pending");
+    blog.shows("mark:fourth");
+
+    step("what is on record is told while the emulator is stopped");
+    docker(&["stop", "-t", "60", container.trim()]);
+    blog.run(&["releases"]).ended(0).prints("→ v");
+    blog.run(&["history", "--list"]).ended(0).prints("undone");
+    blog.run(&["status"])
+        .ended(4)
+        .ends_telling("the local environment is not running");
+    docker(&["start", container.trim()]);
 
     step("down");
     let image = blog.status()["services"][0]["task_definition"]

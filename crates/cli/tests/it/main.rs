@@ -4,9 +4,19 @@
 
 mod account;
 mod arguments;
+mod blog;
 mod bootstrap;
+mod chance;
 mod configuration;
+mod elsewhere;
 mod engine;
+mod hardship;
 mod journey;
+mod kills;
+mod records;
+mod rivals;
+mod shapes;
+mod signals;
 mod staging;
+mod store_alone;
 mod support;

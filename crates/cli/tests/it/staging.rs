@@ -204,7 +204,16 @@ async fn live(mut staging: Staging) {
     assert_ne!(blind.code, 0);
     blind.ends_telling("`cloudformation:DescribeStacks`");
 
+    // Who may stop the services and not empty the repository is told before anything stops.
     staging.allow("deployer", &[]).await;
+    staging.allow("teardown", &["ecr:BatchDeleteImage"]).await;
+    let refused = staging.deployer(&["infra", "down", "--yes"]).ended(4);
+    refused
+        .ends_telling("may not empty the repository: ecr:BatchDeleteImage failed")
+        .ends_telling("-teardown` beside the deployer's");
+    let status = staging.deployer(&["status", "--json"]).ended(0).json().remove(0);
+    assert_eq!(status["services"][0]["state"], "steady", "{status}");
+
     staging.allow("teardown", &[]).await;
     staging.proxy.take();
     staging

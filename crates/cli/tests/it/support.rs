@@ -6,17 +6,21 @@ use std::process::{Command, Output, Stdio};
 use nuages_testkit::snapshot::normalise;
 use tempfile::TempDir;
 
+use crate::shapes::documented;
+
 /// What a run said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Said {
+    args: Vec<String>,
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
+    fn of(args: &[&str], output: &Output) -> Self {
         Self {
+            args: args.iter().map(ToString::to_string).collect(),
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -70,11 +74,15 @@ impl Said {
         normalise(&(quoted + &self.err[error..]))
     }
 
-    /// Each line of stdout as JSON.
+    /// Each line of stdout as JSON, which docs/json.md has.
     #[track_caller]
     pub(crate) fn json(&self) -> Vec<serde_json::Value> {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        self.out.lines().map(parse).collect()
+        let lines: Vec<serde_json::Value> = self.out.lines().map(parse).collect();
+        for line in &lines {
+            documented(&self.args, line);
+        }
+        lines
     }
 }
 
@@ -101,6 +109,10 @@ impl Place {
 
     pub(crate) fn project(&self) -> PathBuf {
         self.dir.path().join("app")
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
     }
 
     /// Where records are kept: in the middle of what is built, which must not see them.
@@ -150,7 +162,7 @@ impl Place {
                 command.env(name, value);
             }
         }
-        command.env("HOME", self.dir.path().join("home"));
+        command.env("HOME", self.home());
         command.stdin(Stdio::null());
         command
     }
@@ -161,7 +173,7 @@ impl Place {
 
     pub(crate) fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Said {
         let output = self.command(args).envs(env.iter().copied()).output().unwrap();
-        Said::of(&output)
+        Said::of(args, &output)
     }
 
     /// The text with the folder's name taken out.
