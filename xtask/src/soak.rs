@@ -16,7 +16,7 @@ struct Soak {
     usual: u32,
 }
 
-const SOAKS: [Soak; 2] = [
+const SOAKS: [Soak; 4] = [
     Soak {
         name: "kills",
         what: "kill -9 at times drawn at random, then resume or abort",
@@ -31,12 +31,33 @@ const SOAKS: [Soak; 2] = [
         variable: "NUAGES_SOAK_LEASES",
         usual: 20,
     },
+    Soak {
+        name: "faults",
+        what: "every fault of every call of a deployment, a rollback and a stack's verbs, on a scripted account",
+        test: "enumerated::faults::",
+        variable: "NUAGES_SOAK_FAULTS",
+        usual: ALL,
+    },
+    Soak {
+        name: "deaths",
+        what: "death at every call and every write of the same, then resume or abort",
+        test: "enumerated::deaths::",
+        variable: "NUAGES_SOAK_FAULTS",
+        usual: ALL,
+    },
 ];
+
+/// More than there are.
+const ALL: u32 = u32::MAX;
 
 pub(crate) fn run(name: Option<&str>, count: Option<u32>, seed: Option<u64>) -> Outcome {
     let Some(name) = name else {
         for soak in SOAKS {
-            tools::say(&format!("{:<8} {} ({} times)", soak.name, soak.what, soak.usual));
+            let times = match soak.usual {
+                ALL => "all cases".to_owned(),
+                usual => format!("{usual} times"),
+            };
+            tools::say(&format!("{:<8} {} ({times})", soak.name, soak.what));
         }
         return Ok(());
     };
