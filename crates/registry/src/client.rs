@@ -9,7 +9,9 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use bytes::{Bytes, BytesMut};
 use nuages_model::Secret;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 
@@ -240,6 +242,9 @@ impl Registry {
     pub(crate) async fn send(&self, mut call: Call<'_>) -> Result<Response, RegistryError> {
         for _ in 0..=MOST_REDIRECTS {
             let response = self.send_signed(&call).await?;
+            if call.method != Method::GET && is_page(&response) {
+                return Err(protocol(call.what, "it is a web page"));
+            }
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
@@ -532,6 +537,13 @@ pub(crate) fn protocol(what: &str, why: impl Into<String>) -> RegistryError {
         what: what.to_owned(),
         why: why.into(),
     }
+}
+
+/// Whether something answered in the registry's place as if all were well: the login page of a network, or of a proxy. No
+/// registry says anything but errors in HTML. What was read has a digest to be known by, and needs no such look.
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    response.status().is_success() && kind.is_some_and(|kind| kind.starts_with("text/html"))
 }
 
 /// What a client is for.

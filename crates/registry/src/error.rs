@@ -161,6 +161,18 @@ impl RegistryError {
             }
             Self::Denied { .. } => "check the credentials for this registry, and that they may push to this repository".into(),
             Self::Refused { status: 429, .. } => "the registry limits requests: wait a minute and repeat the command".into(),
+            Self::Refused { status: 500.., .. } => {
+                "the registry has trouble of its own: repeat the command in a while; what was sent is not sent again".into()
+            }
+            Self::Refused { code: Some(code), .. } if code == "MANIFEST_BLOB_UNKNOWN" => {
+                "the registry does not have a layer that it said it had: repeat the command, which sends it".into()
+            }
+            Self::Refused { .. } => "repeat the command; what was sent is not sent again".into(),
+            Self::Protocol { .. } => {
+                "something else may answer in the registry's place: check the network and its proxies (HTTPS_PROXY), then repeat the command".into()
+            }
+            Self::WrongDigest { .. } => "it changed on its way or in the registry: repeat the command".into(),
+            Self::NotFound { .. } => "push the image again".into(),
             Self::TagTaken { .. } => "nothing was changed; deploy by digest, or choose another tag".into(),
             Self::Ecr { source, .. } => return source.hint(),
             _ => return None,

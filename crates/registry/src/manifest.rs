@@ -189,13 +189,21 @@ impl Repository {
             })
             .await;
         match put {
-            Ok(theirs) => match theirs.filter(|theirs| *theirs != ours) {
-                Some(found) => Err(RegistryError::WrongDigest {
+            Ok(Some(found)) if found != ours => Err(RegistryError::WrongDigest {
+                what,
+                expected: ours,
+                found,
+            }),
+            Ok(Some(_)) => Ok(ours),
+            // Who does not say what was stored may have stored nothing.
+            Ok(None) => match self.head_manifest(tag).await? {
+                Some(there) if there.digest == ours => Ok(ours),
+                Some(there) => Err(RegistryError::WrongDigest {
                     what,
                     expected: ours,
-                    found,
+                    found: there.digest,
                 }),
-                None => Ok(ours),
+                None => Err(protocol(&what, "it took the manifest, and does not have it")),
             },
             Err(error) if may_be_immutable(&error) => match self.head_manifest(tag).await {
                 Ok(Some(there)) if there.digest == ours => Ok(ours),
@@ -204,7 +212,9 @@ impl Repository {
                     ours,
                     theirs: there.digest,
                 }),
-                _ => Err(error),
+                // What the tag names would say more than the refusal, and could not be asked for.
+                Err(look_up) if look_up.is_transient() => Err(look_up),
+                Ok(None) | Err(_) => Err(error),
             },
             Err(error) => Err(error),
         }
@@ -247,9 +257,10 @@ fn may_be_immutable(error: &RegistryError) -> bool {
             code,
             ..
         } => {
+            // Where the code was lost on the way, it may be any.
             matches!(
                 code.as_deref(),
-                Some("TAG_INVALID" | "DENIED" | "UNSUPPORTED" | "MANIFEST_INVALID")
+                None | Some("TAG_INVALID" | "DENIED" | "UNSUPPORTED" | "MANIFEST_INVALID")
             )
         }
         _ => false,

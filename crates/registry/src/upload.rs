@@ -77,45 +77,56 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// The whole unit is repeated: after a broken connection nobody knows what the registry kept.
+    /// The whole unit is repeated: after a broken connection nobody knows what the registry kept. Where it then holds
+    /// something else than we believe, an upload is begun anew, once.
     async fn climb(&self) -> Result<PutOutcome, RegistryError> {
-        let in_parts = AtomicBool::new(false);
+        let (in_parts, begun_anew) = (AtomicBool::new(false), AtomicBool::new(false));
         self.repository
             .registry()
             .retry(|| async {
-                let there = match self.repository.take_seen(self.digest) {
-                    Some(there) => there,
-                    None => self.repository.ask_for_blob(self.digest).await?,
-                };
-                if there {
-                    return Ok(PutOutcome::Present);
-                }
-                self.meter.at(0);
-                let Some(session) = self.begin().await? else {
-                    return Ok(PutOutcome::Mounted);
-                };
-                if in_parts.load(Ordering::Relaxed) {
-                    self.send_parts(session).await?;
-                    return Ok(PutOutcome::Sent);
-                }
-                match self.send_whole(session).await {
-                    Ok(()) => Ok(PutOutcome::Sent),
-                    Err(error) if wants_parts(&error) => {
-                        in_parts.store(true, Ordering::Relaxed);
-                        self.meter.at(0);
-                        let session = self.open_session(None).await?;
-                        self.send_parts(self.session_of(session).await?).await?;
-                        Ok(PutOutcome::Sent)
+                match self.climb_once(&in_parts).await {
+                    Err(error) if is_out_of_step(&error) && !begun_anew.swap(true, Ordering::Relaxed) => {
+                        tracing::debug!(%error, "beginning the upload anew");
+                        self.climb_once(&in_parts).await
                     }
-                    Err(error) => {
-                        if self.body.length() >= WORTH_RESUMING && is_broken(&error) {
-                            in_parts.store(true, Ordering::Relaxed);
-                        }
-                        Err(error)
-                    }
+                    done => done,
                 }
             })
             .await
+    }
+
+    async fn climb_once(&self, in_parts: &AtomicBool) -> Result<PutOutcome, RegistryError> {
+        let there = match self.repository.take_seen(self.digest) {
+            Some(there) => there,
+            None => self.repository.ask_for_blob(self.digest).await?,
+        };
+        if there {
+            return Ok(PutOutcome::Present);
+        }
+        self.meter.at(0);
+        let Some(session) = self.begin().await? else {
+            return Ok(PutOutcome::Mounted);
+        };
+        if in_parts.load(Ordering::Relaxed) {
+            self.send_parts(session).await?;
+            return Ok(PutOutcome::Sent);
+        }
+        match self.send_whole(session).await {
+            Ok(()) => Ok(PutOutcome::Sent),
+            Err(error) if wants_parts(&error) => {
+                in_parts.store(true, Ordering::Relaxed);
+                self.meter.at(0);
+                let session = self.open_session(None).await?;
+                self.send_parts(self.session_of(session).await?).await?;
+                Ok(PutOutcome::Sent)
+            }
+            Err(error) => {
+                if self.body.length() >= WORTH_RESUMING && is_broken(&error) {
+                    in_parts.store(true, Ordering::Relaxed);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Mounts the blob, or opens an upload; `None` if it was mounted.
@@ -269,6 +280,13 @@ fn wants_parts(error: &RegistryError) -> bool {
         }
     ) || matches!(error, RegistryError::Refused { status: 400, code, .. }
             if matches!(code.as_deref(), Some("BLOB_UPLOAD_INVALID" | "BLOB_UPLOAD_UNKNOWN" | "SIZE_INVALID")))
+}
+
+/// Answers to a part that does not fit what the registry holds, or to an upload that it has finished already: its `Range`
+/// or our count was wrong, or something on the way sent a request twice.
+fn is_out_of_step(error: &RegistryError) -> bool {
+    wants_parts(error)
+        || matches!(error, RegistryError::Refused { status: 400, code, .. } if code.as_deref() == Some("DIGEST_INVALID"))
 }
 
 fn is_broken(error: &RegistryError) -> bool {

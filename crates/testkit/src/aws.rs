@@ -1,5 +1,7 @@
 //! An `AwsContext` whose other side is a fake or an emulator.
 
+use std::time::Duration;
+
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::Builder;
@@ -66,6 +68,23 @@ pub fn localstack(endpoint: &str, account: &str) -> AwsContext {
         REGION,
         Quirks::emulator(EmulatorKind::LocalStack, url),
     )
+}
+
+/// A context that takes the endpoint for AWS itself, and asks again what failed, after next to no pause, or what was not
+/// answered within this time: for going through all that may befall a call where the clock cannot be paused.
+pub fn impatient(endpoint: &str, limit: Duration) -> AwsContext {
+    let timeouts = aws_config::timeout::TimeoutConfig::builder();
+    let sdk = sdk_config(endpoint, ACCOUNT, REGION)
+        .to_builder()
+        .retry_config(
+            aws_config::retry::RetryConfig::standard()
+                .with_max_attempts(4)
+                .with_initial_backoff(Duration::from_millis(1)),
+        )
+        .timeout_config(timeouts.operation_attempt_timeout(limit).build())
+        .build();
+    let region = REGION.parse().expect("a region");
+    AwsContext::assume(sdk, identity(ACCOUNT), region, Quirks::none())
 }
 
 fn context(endpoint: &str, account: &str, region: &str, quirks: Quirks) -> AwsContext {

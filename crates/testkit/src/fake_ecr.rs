@@ -81,6 +81,11 @@ impl FakeEcr {
         as_if_real(&self.api.url())
     }
 
+    /// Where its API listens, for a proxy before it.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.api.address()
+    }
+
     /// The registry behind it.
     pub fn registry(&self) -> &FakeRegistry {
         &self.registry

@@ -13,7 +13,7 @@ mod rules;
 
 use std::time::Duration;
 
-pub use proxy::FaultProxy;
+pub use proxy::{Before, FaultProxy};
 pub use rules::{Hit, Rules, When};
 
 /// What happens to a call.
@@ -35,6 +35,8 @@ pub enum Fault {
     Truncated,
     /// It has its effect, and the answer is nonsense.
     Malformed,
+    /// It has no effect, and status 200 is answered with a page: a login page of a network does so.
+    Portal,
     /// It reaches the service twice; the second answer comes.
     Twice,
     /// It comes later than it was sent.
@@ -70,7 +72,7 @@ impl Fault {
     pub fn befalls(self, operation: &str) -> bool {
         let (service, name) = operation.split_once(':').unwrap_or(("", operation));
         match self {
-            Self::Stale(_) => ["Describe", "List", "Get", "BatchGet", "Filter"]
+            Self::Stale(_) => ["Describe", "List", "Get", "BatchGet", "Filter", "GET ", "HEAD "]
                 .iter()
                 .any(|read| name.starts_with(read)),
             Self::Failures => operation == "ecs:RunTask",
@@ -86,7 +88,7 @@ impl Fault {
     pub const fn is_harmless(self) -> bool {
         matches!(
             self,
-            Self::Throttle | Self::ServerError | Self::Hang | Self::Reset | Self::Failures
+            Self::Throttle | Self::ServerError | Self::Hang | Self::Reset | Self::Portal | Self::Failures
         )
     }
 }

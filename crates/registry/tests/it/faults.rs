@@ -3,7 +3,7 @@
 use nuages_model::{Blob, Digest, Progress, PutOutcome};
 use nuages_registry::manifest::OCI_MANIFEST;
 use nuages_registry::{Credentials, Options, Registry, RegistryError};
-use nuages_testkit::fake_registry::{Behaviour, FakeRegistry, Fault, What};
+use nuages_testkit::fake_registry::{Behaviour, FakeRegistry, Fault, Immutable, What};
 use reqwest::Method;
 
 use crate::{bytes, describe, fake, file, manifest, open, quick, send};
@@ -198,4 +198,114 @@ async fn a_registry_that_says_nothing_is_given_up() {
         .unwrap_err();
     assert!(matches!(error, RegistryError::Stalled { .. }), "{error}");
     held.abort();
+}
+
+/// What a network's login page answers to anything.
+fn page() -> What {
+    let kind = vec![("content-type", "text/html; charset=utf-8".to_owned())];
+    What::Answer(200, kind, "<html><title>Log in</title></html>".into())
+}
+
+#[tokio::test]
+async fn a_login_page_is_no_registry() {
+    for (method, path) in [
+        (Method::HEAD, "/blobs/"),
+        (Method::POST, "/uploads/"),
+        (Method::PUT, "/uploads/"),
+    ] {
+        let (registry, repository) = fake(Behaviour::default()).await;
+        registry.inject(Fault::next(method.clone(), path, page()));
+        let error = send(&repository, b"content").await.unwrap_err();
+        assert!(error.to_string().ends_with("it is a web page"), "{method}: {error}");
+        assert!(error.hint().unwrap().contains("HTTPS_PROXY"), "{method}");
+    }
+    let (registry, repository) = fake(Behaviour::default()).await;
+    registry.add_blob("blog", b"config");
+    let push = async || {
+        let whole = manifest(b"config", &[]);
+        repository.push_manifest(OCI_MANIFEST, whole, "v1").await
+    };
+    registry.inject(Fault::next(Method::PUT, "/manifests/", page()));
+    assert!(matches!(push().await, Err(RegistryError::Protocol { .. })));
+    // Nor is who says yes to everything, and nothing else.
+    registry.inject(Fault::status(Method::PUT, "/manifests/", 201));
+    let error = push().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("it took the manifest, and does not have it"),
+        "{error}"
+    );
+    assert_eq!(registry.tag("blog", "v1"), None);
+    assert_eq!(push().await.unwrap(), registry.tag("blog", "v1").unwrap());
+}
+
+#[tokio::test]
+async fn a_registry_that_does_not_say_what_it_stored_is_asked() {
+    let (registry, repository) = fake(Behaviour {
+        says_digest: false,
+        ..Behaviour::default()
+    })
+    .await;
+    registry.add_blob("blog", b"config");
+    let whole = manifest(b"config", &[]);
+    let digest = repository.push_manifest(OCI_MANIFEST, whole, "v1").await.unwrap();
+    assert_eq!(registry.tag("blog", "v1"), Some(digest));
+    let log = registry.log();
+    assert_eq!(log.last().unwrap(), "GET /v2/blog/manifests/v1 200", "{log:?}");
+}
+
+#[tokio::test]
+async fn an_upload_that_went_on_without_us_is_begun_anew() {
+    // Its `Range` stands still, so that a part whose answer was lost is sent again, and refused.
+    let registry = FakeRegistry::start(Behaviour {
+        whole_put: false,
+        range_sticks: true,
+        ..Behaviour::default()
+    })
+    .await;
+    let options = Options {
+        part_size: 1_000_000,
+        ..quick()
+    };
+    let repository = open(&registry, Credentials::Anonymous, options);
+    let (path, content) = file(2_500_000);
+    registry.inject(Fault {
+        after: 1,
+        ..Fault::next(Method::PATCH, "/uploads/", What::BreakAnswer)
+    });
+    let sent = repository
+        .push_blob(&describe(&content), Blob::File(path.to_path_buf()), &Progress::none())
+        .await;
+    assert_eq!(sent.unwrap(), PutOutcome::Sent);
+    assert_eq!(registry.blob("blog", &Digest::of(&content)).unwrap(), content);
+    assert!(
+        registry
+            .log()
+            .contains(&"PATCH /v2/blog/blobs/uploads/ID 416".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn what_a_tag_names_is_told_or_why_that_is_not_known() {
+    let registry = FakeRegistry::start(Behaviour {
+        immutable: Immutable::All,
+        ..Behaviour::default()
+    })
+    .await;
+    let repository = open(&registry, Credentials::Anonymous, Options { attempts: 1, ..quick() });
+    registry.add_blob("blog", b"config");
+    let push = async || {
+        let whole = manifest(b"config", &[]);
+        repository.push_manifest(OCI_MANIFEST, whole, "v1").await
+    };
+    push().await.unwrap();
+    registry.inject(Fault::status(Method::HEAD, "/manifests/", 503));
+    let error = push().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "failed to look up blog:v1: the registry answered 503"
+    );
+    assert!(error.hint().is_some());
+    push().await.unwrap();
 }

@@ -4,6 +4,7 @@
 
 mod auth;
 mod ecr;
+mod enumerated;
 mod faults;
 mod pull;
 mod push;

@@ -31,6 +31,13 @@ pub(crate) enum Moment {
 /// The operation that a request asks for, such as `ecs:UpdateService`; of a path where its service has no names in its
 /// requests.
 pub(crate) fn operation<B: AsRef<[u8]>>(service: &str, request: &Request<B>) -> String {
+    if service == "registry" {
+        return format!(
+            "registry:{} {}",
+            request.method(),
+            part_of_registry(request.uri().path())
+        );
+    }
     if let Some(target) = request.headers().get("x-amz-target") {
         let target = target.to_str().unwrap_or_default();
         return format!("{service}:{}", target.rsplit('.').next().unwrap_or_default());
@@ -41,6 +48,19 @@ pub(crate) fn operation<B: AsRef<[u8]>>(service: &str, request: &Request<B>) -> 
         None if request.uri().path().ends_with("/hostedzonesbyname") => format!("{service}:ListHostedZonesByName"),
         None => format!("{service}:{} {}", request.method(), request.uri().path()),
     }
+}
+
+/// What a request to a registry is about.
+fn part_of_registry(path: &str) -> &'static str {
+    let parts = [
+        ("/blobs/uploads/", "upload"),
+        ("/blobs/", "blob"),
+        ("/manifests/", "manifest"),
+        ("/tags/", "tags"),
+        ("/v2/", "registry"),
+    ];
+    let part = parts.iter().find(|(text, _)| path.contains(text));
+    part.map_or("token", |(_, part)| part)
 }
 
 /// What the SDK gives every repetition of one call.
@@ -62,6 +82,9 @@ where
     let refused = |status, code, message| Ok(Answer::Whole(refusal(service, request, status, code, message)));
     match fault {
         None => Ok(Answer::Whole(send(Moment::Now).await?)),
+        Some(Fault::Throttle) if service == "registry" => {
+            refused(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "Rate exceeded")
+        }
         Some(Fault::Throttle) => refused(StatusCode::BAD_REQUEST, "ThrottlingException", "Rate exceeded"),
         Some(Fault::ServerError) => refused(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -80,6 +103,12 @@ where
         }
         Some(Fault::Truncated) => Ok(Answer::Half(send(Moment::Now).await?)),
         Some(Fault::Malformed) => Ok(Answer::Whole(send(Moment::Now).await?.map(|_| "<html>{\"half".into()))),
+        Some(Fault::Portal) => {
+            let mut page = Response::new(Bytes::from_static(b"<html><title>Log in</title></html>"));
+            page.headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            Ok(Answer::Whole(page))
+        }
         Some(Fault::Twice) => {
             send(Moment::Now).await?;
             Ok(Answer::Whole(send(Moment::Now).await?))
@@ -113,7 +142,12 @@ where
 
 /// An error as the call's protocol writes it.
 fn refusal<B>(service: &str, request: &Request<B>, status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
-    let (kind, text) = if request.headers().contains_key("x-amz-target") {
+    let (kind, text) = if service == "registry" {
+        (
+            "application/json",
+            format!("{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"{message}\"}}]}}"),
+        )
+    } else if request.headers().contains_key("x-amz-target") {
         (
             "application/x-amz-json-1.1",
             format!("{{\"__type\":\"{code}\",\"message\":\"{message}\"}}"),

@@ -1,6 +1,6 @@
-//! A proxy before any endpoint of AWS, over TCP.
+//! A proxy before any endpoint of AWS, or before a registry, over TCP.
 //!
-//! Invariant: what is no call of AWS's API, layers and pages, goes through untouched.
+//! Invariant: before AWS, what is no call of its API, layers and pages, goes through untouched.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::request::Parts;
-use ::http::{HeaderValue, Request, Response, header};
+use ::http::{HeaderValue, Method, Request, Response, header};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -46,17 +46,38 @@ impl Drop for FaultProxy {
     }
 }
 
+/// What a proxy stands before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// AWS's APIs.
+    Aws,
+    /// A registry. Its requests are calls, too: `registry:HEAD blob`, `registry:PATCH upload`, `registry:GET token`.
+    Registry,
+}
+
 impl FaultProxy {
-    /// Starts one before this address, on a free loopback port. Without rules it passes everything on.
+    /// Starts one before this endpoint of AWS, on a free loopback port. Without rules it passes everything on.
     ///
     /// # Panics
     /// When there is no free port.
     pub async fn start(upstream: SocketAddr) -> Self {
-        let rules = Rules::default();
+        Self::start_with(Before::Aws, upstream, Rules::default()).await
+    }
+
+    /// The same before either, by rules that others may have, too: then all calls are counted together.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn start_with(before: Before, upstream: SocketAddr, rules: Rules) -> Self {
         let (shared, past) = (rules.clone(), Past::default());
-        let answer = move |request| pass(upstream, request, shared.clone(), past.clone());
+        let answer = move |request| pass(before, upstream, request, shared.clone(), past.clone());
         let (address, task) = relay::listen(answer).await;
         Self { address, rules, task }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -77,7 +98,10 @@ impl FaultProxy {
 
 /// Answers that were given before, to the same question: what a stale read gives again.
 #[derive(Debug, Clone, Default)]
-struct Past(Arc<Mutex<HashMap<(String, Bytes), Given>>>);
+struct Past(Arc<Mutex<HashMap<Question, Given>>>);
+
+/// Address and body.
+type Question = (String, Bytes);
 
 type Given = VecDeque<(Instant, Response<Bytes>)>;
 
@@ -85,12 +109,12 @@ type Given = VecDeque<(Instant, Response<Bytes>)>;
 const KEPT: usize = 64;
 
 impl Past {
-    fn keep(&self, operation: &str, question: &Bytes, answer: &Response<Bytes>) {
+    fn keep(&self, operation: &str, question: &Request<Bytes>, answer: &Response<Bytes>) {
         if !Fault::Stale(Duration::ZERO).befalls(operation) {
             return;
         }
         let mut past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = past.entry((operation.to_owned(), question.clone())).or_default();
+        let given = past.entry(asked(operation, question)).or_default();
         given.push_back((Instant::now(), answer.clone()));
         if given.len() > KEPT {
             given.pop_front();
@@ -98,23 +122,31 @@ impl Past {
     }
 
     /// The newest answer that is so old.
-    fn ago(&self, operation: &str, question: &Bytes, by: Duration) -> Option<Response<Bytes>> {
+    fn ago(&self, operation: &str, question: &Request<Bytes>, by: Duration) -> Option<Response<Bytes>> {
         let past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = past.get(&(operation.to_owned(), question.clone()))?;
+        let given = past.get(&asked(operation, question))?;
         let old = given.iter().rev().find(|(at, _)| at.elapsed() >= by);
         old.map(|(_, answer)| answer.clone())
     }
 }
 
+fn asked(operation: &str, question: &Request<Bytes>) -> Question {
+    (format!("{operation} {}", question.uri()), question.body().clone())
+}
+
 async fn pass(
+    before: Before,
     upstream: SocketAddr,
     request: Request<Incoming>,
     rules: Rules,
     past: Past,
 ) -> Result<Response<Body>, BoxError> {
     let (parts, body) = request.into_parts();
-    let service = Call::service_of(parts.uri.path(), &parts.headers);
-    let Some(service) = service.filter(|service| service != "registry") else {
+    let service = match before {
+        Before::Registry => Some("registry".to_owned()),
+        Before::Aws => Call::service_of(parts.uri.path(), &parts.headers).filter(|service| service != "registry"),
+    };
+    let Some(service) = service else {
         let request = Request::from_parts(parts, relay::streamed(body));
         return Ok(relay::send(upstream, request).await?.map(relay::streamed));
     };
@@ -125,7 +157,7 @@ async fn pass(
         let (request, past, operation) = (&request, &past, &operation);
         async move {
             if let Moment::Ago(by) = moment
-                && let Some(old) = past.ago(operation, request.body(), by)
+                && let Some(old) = past.ago(operation, request, by)
             {
                 return Ok(old);
             }
@@ -133,18 +165,22 @@ async fn pass(
             let (parts, ()) = request.clone().map(|_| ()).into_parts();
             let (head, body) = relay::send(upstream, again(&parts)).await?.into_parts();
             let answer = Response::from_parts(head, body.collect().await?.to_bytes());
-            past.keep(operation, request.body(), &answer);
+            past.keep(operation, request, &answer);
             Ok(answer)
         }
     };
     Ok(match carry_out(fault, &service, &request, send).await? {
         Answer::Whole(answer) => {
             let (mut head, body) = answer.into_parts();
-            // The body is not always the one that this was said of.
-            head.headers.remove(header::CONTENT_LENGTH);
+            // The body is not always the one that this was said of; with HEAD there is none.
+            if request.method() != Method::HEAD {
+                head.headers.remove(header::CONTENT_LENGTH);
+            }
             head.headers.remove(header::TRANSFER_ENCODING);
             Response::from_parts(head, relay::whole(body))
         }
+        // There is no half of nothing: it breaks in the midst of its head.
+        Answer::Half(answer) if answer.body().is_empty() => return Err("the connection broke".into()),
         Answer::Half(answer) => {
             let (mut head, body) = answer.into_parts();
             let said = HeaderValue::from(body.len().max(2));
@@ -272,5 +308,37 @@ mod tests {
             ["answer 0", "answer 1", "answer 1", "answer 2"],
             "nothing is older than the first"
         );
+    }
+
+    #[tokio::test]
+    async fn a_registry_s_requests_are_calls_too() {
+        let service = FakeServer::start(|_| async { text(404, "{}") }).await;
+        let proxy = FaultProxy::start_with(Before::Registry, service.address(), Rules::default()).await;
+        proxy.rule(When::NthOf("registry:PUT manifest".into(), 0), Fault::Throttle);
+        let ask = async |method: &str, path: &str| {
+            let request = Request::builder().method(method).uri(path);
+            let request = request
+                .header("host", "registry")
+                .body(relay::whole(Bytes::new()))
+                .unwrap();
+            let (head, body) = relay::send(proxy.address, request).await.unwrap().into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            (head.status.as_u16(), String::from_utf8_lossy(&body).into_owned())
+        };
+        assert_eq!(ask("HEAD", "/v2/blog/blobs/sha256:0").await.0, 404);
+        assert_eq!(ask("POST", "/v2/blog/blobs/uploads/?mount=x").await.0, 404);
+        let refused = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"Rate exceeded"}]}"#;
+        assert_eq!(ask("PUT", "/v2/blog/manifests/v1").await, (429, refused.to_owned()));
+        assert_eq!(ask("GET", "/token?scope=x").await.0, 404);
+        assert_eq!(
+            proxy.calls(),
+            [
+                "registry:HEAD blob",
+                "registry:POST upload",
+                "registry:PUT manifest",
+                "registry:GET token"
+            ]
+        );
+        assert_eq!(service.requests().len(), 3);
     }
 }
