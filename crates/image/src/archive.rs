@@ -321,8 +321,9 @@ mod tests {
     #[test]
     fn compressed_layers_are_kept_as_they_are() {
         let layer = b"layer".as_slice();
-        let mut gz = Vec::new();
-        crate::gzip::compress(layer, &mut gz).unwrap();
+        let mut compressor = crate::gzip::Compressor::new(Vec::new());
+        std::io::Write::write_all(&mut compressor, layer).unwrap();
+        let (_, gz) = compressor.finish().unwrap();
         let config = config(&[layer]);
         let name = format!("blobs/sha256/{}", Digest::of(&gz).hex());
         let list = format!(r#"[{{"Config":"c.json","Layers":["{name}"]}}]"#);

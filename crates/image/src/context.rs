@@ -8,7 +8,7 @@
 //! Invariant: the stream holds memory for a few chunks, however large the project is.
 
 use std::fs::Metadata;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -18,10 +18,8 @@ use tokio::sync::mpsc;
 
 use crate::ImageError;
 use crate::dockerignore::Ignore;
+use crate::tar_writer::TarWriter;
 use crate::walk::{Walked, walk};
-
-/// The one time stamp of every entry: 2 January 1980, the first day that a zip file can name in every time zone.
-const MTIME: u64 = 315_619_200;
 
 /// A Dockerfile that is not part of the context travels under this name.
 const FOREIGN_DOCKERFILE: &str = ".nuages.Dockerfile";
@@ -262,60 +260,23 @@ impl Context {
 
     /// Writes the context as a tar. Blocks.
     pub fn write(&self, writer: &mut dyn Write, progress: &Progress) -> Result<(), ImageError> {
-        let mut tar = tar::Builder::new(writer);
+        let mut tar = TarWriter::new(writer, &self.root);
         let (mut done, total) = (0, self.size());
         for entry in &self.entries {
-            let mut header = tar::Header::new_gnu();
-            header.set_mtime(MTIME);
-            header.set_uid(0);
-            header.set_gid(0);
-            let sent = ImageError::file("send", &self.root);
             match &entry.kind {
-                EntryKind::Folder => {
-                    header.set_entry_type(tar::EntryType::Directory);
-                    header.set_mode(0o755);
-                    header.set_size(0);
-                    tar.append_data(&mut header, &entry.path, std::io::empty())
-                        .map_err(sent)?;
-                }
-                EntryKind::Link { target } => {
-                    header.set_entry_type(tar::EntryType::Symlink);
-                    header.set_mode(0o777);
-                    header.set_size(0);
-                    tar.append_link(&mut header, &entry.path, target).map_err(sent)?;
-                }
+                EntryKind::Folder => tar.folder(&entry.path)?,
+                EntryKind::Link { target } => tar.link(&entry.path, target)?,
                 EntryKind::File { size, executable } => {
-                    header.set_entry_type(tar::EntryType::Regular);
-                    header.set_mode(if *executable { 0o755 } else { 0o644 });
-                    header.set_size(*size);
-                    let path = self.root.join(&entry.path);
-                    let file = std::fs::File::open(&path).map_err(ImageError::file("read", &path))?;
-                    let mut exact = Exact {
-                        file,
-                        left: *size,
-                        failed: None,
-                    };
-                    let appended = tar.append_data(&mut header, &entry.path, &mut exact);
-                    match exact.failed {
-                        Some(Failed::Changed) => return Err(ImageError::Changed { path }),
-                        Some(Failed::Io(error)) => return Err(ImageError::file("read", path)(error)),
-                        None => appended.map_err(sent)?,
-                    }
+                    tar.file(&entry.path, &self.root.join(&entry.path), *size, *executable)?;
                     done += size;
                     progress.bytes("build context", done, Some(total));
                 }
             }
         }
-        let sent = || ImageError::file("send", &self.root);
         if self.own_dockerfile.is_none() {
-            let mut header = tar::Header::new_gnu();
-            header.set_mtime(MTIME);
-            header.set_mode(0o644);
-            header.set_size(self.dockerfile_text.len() as u64);
-            tar.append_data(&mut header, FOREIGN_DOCKERFILE, self.dockerfile_text.as_slice())
-                .map_err(sent())?;
+            tar.bytes(Path::new(FOREIGN_DOCKERFILE), &self.dockerfile_text, false)?;
         }
-        tar.finish().map_err(sent())
+        tar.finish()
     }
 }
 
@@ -379,47 +340,5 @@ impl Write for ChunkWriter {
         self.sender
             .blocking_send(Ok(chunk.into()))
             .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-/// Reads a file that must be as long as it was when it was listed.
-struct Exact {
-    file: std::fs::File,
-    left: u64,
-    failed: Option<Failed>,
-}
-
-enum Failed {
-    Changed,
-    Io(std::io::Error),
-}
-
-impl Read for Exact {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.left == 0 {
-            // One byte more would be a file that grew.
-            return match self.file.read(&mut [0]) {
-                Ok(0) => Ok(0),
-                Ok(_) => Err(self.fail(Failed::Changed)),
-                Err(error) => Err(self.fail(Failed::Io(error))),
-            };
-        }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        match self.file.read(&mut buffer[..most]) {
-            Ok(0) => Err(self.fail(Failed::Changed)),
-            Ok(read) => {
-                self.left -= read as u64;
-                Ok(read)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Err(error),
-            Err(error) => Err(self.fail(Failed::Io(error))),
-        }
-    }
-}
-
-impl Exact {
-    fn fail(&mut self, failed: Failed) -> std::io::Error {
-        self.failed = Some(failed);
-        std::io::Error::other("the file could not be read as it was listed")
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use nuages_model::SinkError;
+use nuages_model::{SinkError, SourceError};
 
 use crate::engine::EngineError;
 
@@ -88,6 +88,46 @@ pub enum ImageError {
         /// The file.
         path: PathBuf,
     },
+
+    /// What is to be put into a layer is nothing that a layer holds.
+    #[error("failed to add {} to the image: {why}", path.display())]
+    NoFile {
+        /// What was to be added.
+        path: PathBuf,
+        /// What it is.
+        why: &'static str,
+    },
+
+    /// A path cannot stand in an image.
+    #[error("failed to put something at {} in the image: {why}", path.display())]
+    NoPath {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    /// A folder is no OCI image layout.
+    #[error("failed to read {} as an OCI image layout: {why}", path.display())]
+    NoLayout {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The image to build on is not there, or is nothing to build on.
+    #[error("failed to build on the image {image}: {why}")]
+    Base {
+        /// As it was named.
+        image: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The image to build on could not be read.
+    #[error("failed to read the image to build on")]
+    Source(#[from] SourceError),
 
     /// The bundle of certificates for the build cannot be used.
     #[error("failed to prepare the certificates for the build: {why}")]

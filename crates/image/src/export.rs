@@ -154,7 +154,7 @@ async fn image_id(engine: &Engine, image: &str) -> Result<Option<Digest>, ImageE
 }
 
 /// The manifest, byte for byte the same for the same descriptors.
-fn manifest<'a>(config: &Descriptor, layers: impl Iterator<Item = &'a Descriptor>) -> Bytes {
+pub(crate) fn manifest<'a>(config: &Descriptor, layers: impl Iterator<Item = &'a Descriptor>) -> Bytes {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Manifest<'a> {

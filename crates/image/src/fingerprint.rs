@@ -19,7 +19,7 @@ use crate::context::{Entry, EntryKind, Stamp};
 use crate::{Context, ImageError};
 
 /// File systems count time in steps of up to two seconds (FAT), and their clock may be another machine's.
-const RACY: i64 = 3_000_000_000;
+pub(crate) const RACY: i64 = 3_000_000_000;
 
 /// The memory's format; another one is forgotten.
 const FORMAT: u32 = 1;

@@ -7,7 +7,8 @@
 //!
 //! Invariant: the output depends on the input and on [`FORMAT`] alone.
 
-use std::io::{self, Read, Write};
+use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,78 +33,135 @@ pub(crate) struct Compressed {
 
 type Job = (Vec<u8>, SyncSender<Vec<u8>>);
 
-/// Compresses all of `input` into `output`. Blocks.
-pub(crate) fn compress(mut input: impl Read, mut output: impl Write) -> io::Result<Compressed> {
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-    let (jobs, queue) = sync_channel::<Job>(workers);
-    let queue = Arc::new(Mutex::new(queue));
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            let queue = Arc::clone(&queue);
-            scope.spawn(move || {
-                loop {
-                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((block, answer)) = job else { return };
-                    // Nobody waits any more when writing failed.
-                    let _ = answer.send(member(&block));
-                }
-            });
-        }
-        let (mut diff, mut hash, mut size) = (Sha256::new(), Sha256::new(), 0);
-        let mut write = |answer: Receiver<Vec<u8>>| -> io::Result<()> {
-            let member = answer
-                .recv()
-                .map_err(|_| io::Error::other("a compressing thread ended early"))?;
-            hash.update(&member);
-            size += member.len() as u64;
-            output.write_all(&member)
-        };
-        let mut waiting = std::collections::VecDeque::new();
-        let mut first = true;
-        let fed = loop {
-            let block = match next_block(&mut input) {
-                Ok(block) => block,
-                Err(error) => break Err(error),
-            };
-            // Even nothing is one member: a file without any is no gzip file.
-            if block.is_empty() && !first {
-                break Ok(());
-            }
-            first = false;
-            let last = block.len() < BLOCK;
-            diff.update(&block);
-            let (answer, result) = sync_channel(1);
-            if jobs.send((block, answer)).is_err() {
-                break Err(io::Error::other("the compressing threads ended early"));
-            }
-            waiting.push_back(result);
-            if waiting.len() > workers * 2
-                && let Some(oldest) = waiting.pop_front()
-                && let Err(error) = write(oldest)
-            {
-                break Err(error);
-            }
-            if last {
-                break Ok(());
-            }
-        };
-        drop(jobs);
-        fed?;
-        for result in waiting {
-            write(result)?;
-        }
-        Ok(Compressed {
-            diff_id: diff.finish(),
-            digest: hash.finish(),
-            size,
-        })
-    })
+/// Compresses what is written to it.
+pub(crate) struct Compressor<W> {
+    output: W,
+    block: Vec<u8>,
+    /// Whether anything was compressed. Even nothing is one member: a file without any is no gzip file.
+    any: bool,
+    workers: Workers,
+    waiting: VecDeque<Receiver<Vec<u8>>>,
+    diff: Sha256,
+    hash: Sha256,
+    size: u64,
 }
 
-fn next_block(input: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut block = Vec::with_capacity(BLOCK);
-    input.by_ref().take(BLOCK as u64).read_to_end(&mut block)?;
-    Ok(block)
+impl<W: Write> Compressor<W> {
+    pub(crate) fn new(output: W) -> Self {
+        Self {
+            output,
+            block: Vec::with_capacity(BLOCK),
+            any: false,
+            workers: Workers::default(),
+            waiting: VecDeque::new(),
+            diff: Sha256::new(),
+            hash: Sha256::new(),
+            size: 0,
+        }
+    }
+
+    /// What is left, and what it all became.
+    pub(crate) fn finish(mut self) -> io::Result<(Compressed, W)> {
+        if !self.block.is_empty() || !self.any {
+            let block = std::mem::take(&mut self.block);
+            self.diff.update(&block);
+            if self.waiting.is_empty() {
+                self.put(&member(&block))?;
+            } else {
+                self.hand_on(block)?;
+            }
+        }
+        while let Some(oldest) = self.waiting.pop_front() {
+            self.put_next(&oldest)?;
+        }
+        self.output.flush()?;
+        let done = Compressed {
+            diff_id: self.diff.finish(),
+            digest: self.hash.finish(),
+            size: self.size,
+        };
+        Ok((done, self.output))
+    }
+
+    fn hand_on(&mut self, block: Vec<u8>) -> io::Result<()> {
+        self.any = true;
+        let answer = self.workers.take_on(block)?;
+        self.waiting.push_back(answer);
+        while self.waiting.len() > self.workers.count() * 2
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.put_next(&oldest)?;
+        }
+        Ok(())
+    }
+
+    fn put_next(&mut self, answer: &Receiver<Vec<u8>>) -> io::Result<()> {
+        let member = answer.recv().map_err(|_| ended_early())?;
+        self.put(&member)
+    }
+
+    fn put(&mut self, member: &[u8]) -> io::Result<()> {
+        self.hash.update(member);
+        self.size += member.len() as u64;
+        self.output.write_all(member)
+    }
+}
+
+impl<W: Write> Write for Compressor<W> {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        let taken = content.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&content[..taken]);
+        if self.block.len() == BLOCK {
+            let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
+            self.diff.update(&block);
+            self.hand_on(block)?;
+        }
+        Ok(taken)
+    }
+
+    /// A block is compressed when it is whole, and not before.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Threads that compress; they begin with the first block, and end when nobody gives them any more.
+#[derive(Default)]
+struct Workers(Option<(usize, SyncSender<Job>)>);
+
+impl Workers {
+    fn count(&self) -> usize {
+        self.0.as_ref().map_or(1, |(count, _)| *count)
+    }
+
+    fn take_on(&mut self, block: Vec<u8>) -> io::Result<Receiver<Vec<u8>>> {
+        let (_, jobs) = self.0.get_or_insert_with(|| {
+            let count = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+            let (jobs, queue) = sync_channel::<Job>(count);
+            let queue = Arc::new(Mutex::new(queue));
+            for _ in 0..count {
+                let queue = Arc::clone(&queue);
+                std::thread::spawn(move || work(&queue));
+            }
+            (count, jobs)
+        });
+        let (answer, result) = sync_channel(1);
+        jobs.send((block, answer)).map_err(|_| ended_early())?;
+        Ok(result)
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((block, answer)) = job else { return };
+        // Nobody waits any more when writing failed.
+        let _ = answer.send(member(&block));
+    }
+}
+
+fn ended_early() -> io::Error {
+    io::Error::other("the compressing threads ended early")
 }
 
 /// One gzip member: no name, no time, no system.
@@ -132,6 +190,8 @@ fn member(block: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+
     use flate2::read::MultiGzDecoder;
     use proptest::prelude::*;
 
@@ -145,6 +205,12 @@ mod tests {
             self.0 = &self.0[take..];
             Ok(take)
         }
+    }
+
+    fn compress(mut input: impl Read, output: impl Write) -> io::Result<Compressed> {
+        let mut compressor = Compressor::new(output);
+        io::copy(&mut input, &mut compressor)?;
+        Ok(compressor.finish()?.0)
     }
 
     fn compressed(content: &[u8], piece: usize) -> (Compressed, Vec<u8>) {

@@ -1,17 +1,21 @@
-//! Image builder: a Django project becomes an OCI image through the Docker engine.
+//! Image builder: a Django project becomes an OCI image, through the Docker engine or layer by layer without one.
 //!
 //! * [`Engine`]: the connection, with an error and a hint for each way in which Docker can be missing;
 //! * [`build`]: a Dockerfile through BuildKit, or through the classic builder where that is all there is;
 //! * [`Context`]: the files that a build sees, with the true meaning of [`dockerignore`], and their fingerprint;
 //! * [`inspect`]: what an image says of itself;
 //! * [`export`] and [`push`]: out of the engine and to a registry, each layer compressed and sent once;
+//! * [`Recipe`]: a base, layers of files and how it is run become an image without an engine, the same on every machine;
+//!   [`OciLayout`]: a folder of images, as a source and as a place to put them;
 //! * [`Sandbox`] and [`run_once`]: checks in containers of the very image, with a throw-away PostgreSQL.
 //!
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
-//! cached blobs. It knows of no registry: what it makes goes to a [`BlobSink`](nuages_model::BlobSink).
+//! cached blobs. It knows of no registry: what it makes goes to a [`BlobSink`](nuages_model::BlobSink), and what it builds
+//! on comes from a [`BlobSource`](nuages_model::BlobSource).
 
 mod advice;
 mod archive;
+mod base;
 mod build;
 mod build_output;
 pub mod ca_bundle;
@@ -27,12 +31,17 @@ mod forget;
 mod go_pattern;
 mod gzip;
 mod inspect;
+mod layout;
 mod owner;
 mod push;
+mod recipe;
 mod sandbox;
 mod store;
+mod tar_writer;
+mod tree;
 mod walk;
 
+pub use base::Base;
 pub use build::{BuildRequest, Builder, Built, PASSED_THROUGH, build};
 pub use ca_bundle::CaBundle;
 pub use container::{RunOutcome, RunSpec, run_once};
@@ -44,7 +53,10 @@ pub use export::{CONFIG, Exported, Layer, MANIFEST, export};
 pub use fingerprint::Fingerprint;
 pub use forget::forget;
 pub use inspect::{ImageConfig, inspect};
+pub use layout::OciLayout;
 pub use owner::{Swept, sweep};
 pub use push::{Pushed, push};
+pub use recipe::{Recipe, Runtime};
 pub use sandbox::{Sandbox, SandboxSpec, ensure_image};
 pub use store::{BlobStore, LAYER};
+pub use tree::Tree;

@@ -74,13 +74,15 @@ pub async fn push(
     }
 }
 
-enum Sending {
+/// Why sending ended.
+pub(crate) enum Sending {
+    /// A layer is neither here nor there.
     Gone,
     Failed(ImageError),
 }
 
 impl Sending {
-    fn into_error(self, image: &str) -> ImageError {
+    pub(crate) fn into_error(self, image: &str) -> ImageError {
         match self {
             Self::Gone => ImageError::Export {
                 image: image.into(),
@@ -91,7 +93,12 @@ impl Sending {
     }
 }
 
-async fn send(image: &Exported, sink: &dyn BlobSink, tags: &[String], progress: &Progress) -> Result<Pushed, Sending> {
+pub(crate) async fn send(
+    image: &Exported,
+    sink: &dyn BlobSink,
+    tags: &[String],
+    progress: &Progress,
+) -> Result<Pushed, Sending> {
     let mut blobs: Vec<(Descriptor, Option<Blob>)> =
         vec![(image.config.clone(), Some(Blob::Bytes(image.config_content.clone())))];
     for layer in &image.layers {

@@ -47,11 +47,23 @@ struct Known {
     size: u64,
 }
 
+/// A layer before it has its name.
+struct Unfinished {
+    file: tempfile::NamedTempFile,
+    made: gzip::Compressed,
+}
+
 impl BlobStore {
     /// Opens a folder, and makes it if there is none.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, ImageError> {
         let store = Self { folder: folder.into() };
-        for part in [store.blobs(), store.layers(), store.archived(), store.unfinished()] {
+        for part in [
+            store.blobs(),
+            store.layers(),
+            store.archived(),
+            store.selections(),
+            store.unfinished(),
+        ] {
             fs::create_dir_all(&part).map_err(ImageError::file("make the folder", part))?;
         }
         Ok(store)
@@ -75,6 +87,10 @@ impl BlobStore {
 
     fn unfinished(&self) -> PathBuf {
         self.folder.join("unfinished")
+    }
+
+    fn selections(&self) -> PathBuf {
+        self.folder.join("selected")
     }
 
     /// Where a blob stands, or would.
@@ -114,11 +130,7 @@ impl BlobStore {
 
     /// What a layer became when it was last compressed, if that is known.
     pub fn layer(&self, diff_id: &Digest) -> Option<Descriptor> {
-        let path = self.layers().join(diff_id.hex());
-        let known: Known = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        if let Ok(file) = fs::File::options().append(true).open(&path) {
-            let _ = file.set_modified(SystemTime::now());
-        }
+        let known = Self::recall(&self.layers().join(diff_id.hex()))?;
         Some(Descriptor {
             media_type: LAYER.into(),
             digest: known.digest,
@@ -129,11 +141,7 @@ impl BlobStore {
     /// Which layer stood under this name in an engine's archive. Docker makes the name from the digests of the layer and of
     /// all below it, so it never stands for two; that the length is the same is asked all the same.
     pub(crate) fn archived_layer(&self, name: &str, size: u64) -> Option<Digest> {
-        let path = self.archived().join(Digest::of(name.as_bytes()).hex());
-        let known: Known = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        if let Ok(file) = fs::File::options().append(true).open(&path) {
-            let _ = file.set_modified(SystemTime::now());
-        }
+        let known = Self::recall(&self.archived().join(Digest::of(name.as_bytes()).hex()))?;
         (known.size == size).then_some(known.digest)
     }
 
@@ -152,34 +160,79 @@ impl BlobStore {
     }
 
     /// Compresses a layer and keeps it. `None` if its content is not what `diff_id` says.
-    pub(crate) fn put_layer(&self, layer: impl Read, diff_id: &Digest) -> Result<Option<Descriptor>, ImageError> {
-        let path = self.unfinished_name();
-        let broken = |what| ImageError::file(what, &path);
-        let file = fs::File::create(&path).map_err(broken("write"))?;
-        let mut writer = io::BufWriter::with_capacity(1024 * 1024, file);
-        let done = gzip::compress(layer, &mut writer).and_then(|done| writer.flush().map(|()| done));
-        let done = match done {
-            Ok(done) if done.diff_id == *diff_id => done,
-            Ok(_) => {
-                let _ = fs::remove_file(&path);
-                return Ok(None);
-            }
-            Err(error) => {
-                let _ = fs::remove_file(&path);
-                return Err(broken("write")(error));
-            }
-        };
-        Self::finish(&path, &self.path(&done.digest))?;
+    pub(crate) fn put_layer(&self, mut layer: impl Read, diff_id: &Digest) -> Result<Option<Descriptor>, ImageError> {
+        let unfinished = self.compress(|writer| {
+            let path = self.unfinished();
+            io::copy(&mut layer, writer).map_err(ImageError::file("write", path))?;
+            Ok(())
+        })?;
+        if unfinished.made.diff_id != *diff_id {
+            return Ok(None);
+        }
+        self.keep_layer(unfinished).map(Some)
+    }
+
+    /// Compresses a layer while it is written, and keeps it.
+    pub(crate) fn write_layer(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
+    ) -> Result<(Descriptor, Digest), ImageError> {
+        let unfinished = self.compress(write)?;
+        let diff_id = unfinished.made.diff_id.clone();
+        Ok((self.keep_layer(unfinished)?, diff_id))
+    }
+
+    fn compress(&self, write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>) -> Result<Unfinished, ImageError> {
+        let path = self.unfinished();
+        let file = self.temporary().map_err(ImageError::file("write", &path))?;
+        let writer = io::BufWriter::with_capacity(1024 * 1024, file);
+        let mut compressor = gzip::Compressor::new(writer);
+        write(&mut compressor)?;
+        let (made, writer) = compressor.finish().map_err(ImageError::file("write", &path))?;
+        let file = writer
+            .into_inner()
+            .map_err(|error| ImageError::file("write", path)(error.into_error()))?;
+        Ok(Unfinished { file, made })
+    }
+
+    fn keep_layer(&self, unfinished: Unfinished) -> Result<Descriptor, ImageError> {
+        let Unfinished { file, made } = unfinished;
+        let path = self.path(&made.digest);
+        file.persist(&path)
+            .map_err(|error| ImageError::file("write", path)(error.error))?;
         let known = Known {
-            digest: done.digest.clone(),
-            size: done.size,
+            digest: made.digest.clone(),
+            size: made.size,
         };
-        self.note(&known, &self.layers().join(diff_id.hex()))?;
-        Ok(Some(Descriptor {
+        self.note(&known, &self.layers().join(made.diff_id.hex()))?;
+        Ok(Descriptor {
             media_type: LAYER.into(),
-            digest: done.digest,
-            size: done.size,
-        }))
+            digest: made.digest,
+            size: made.size,
+        })
+    }
+
+    /// Which layer files in this state became.
+    pub(crate) fn selected(&self, key: &Digest) -> Option<(Descriptor, Digest)> {
+        let known = Self::recall(&self.selections().join(key.hex()))?;
+        Some((self.layer(&known.digest)?, known.digest))
+    }
+
+    pub(crate) fn remember_selected(&self, key: &Digest, diff_id: &Digest) -> Result<(), ImageError> {
+        let known = Known {
+            digest: diff_id.clone(),
+            size: 0,
+        };
+        self.note(&known, &self.selections().join(key.hex()))
+    }
+
+    /// What was noted there. It then counts as used just now.
+    fn recall(path: &Path) -> Option<Known> {
+        let known = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        if let Ok(file) = fs::File::options().append(true).open(path) {
+            let _ = file.set_modified(SystemTime::now());
+        }
+        Some(known)
     }
 
     /// Keeps a blob whose digest is known, as it is. `false` if its content is another.
@@ -216,6 +269,7 @@ impl BlobStore {
             (self.unfinished(), ABANDONED),
             (self.layers(), REMEMBERED),
             (self.archived(), REMEMBERED),
+            (self.selections(), REMEMBERED),
         ] {
             for (time, _, path) in listed(&folder)? {
                 if now.duration_since(time).is_ok_and(|old| old > age) {

@@ -62,6 +62,25 @@ fn is_executable(_metadata: &Metadata) -> bool {
     true
 }
 
+/// What is no folder, as an entry. `None` if it is neither a file nor a link.
+pub(crate) fn entry(metadata: &Metadata, full: &Path, path: PathBuf) -> Result<Option<Entry>, ImageError> {
+    let kind = metadata.file_type();
+    let kind = if kind.is_symlink() {
+        EntryKind::Link {
+            target: std::fs::read_link(full).map_err(ImageError::file("read the link", full))?,
+        }
+    } else if kind.is_file() {
+        EntryKind::File {
+            size: metadata.len(),
+            executable: is_executable(metadata),
+        }
+    } else {
+        return Ok(None);
+    };
+    let stamp = Stamp::of(metadata);
+    Ok(Some(Entry { path, kind, stamp }))
+}
+
 struct Walk<'a> {
     root: &'a Path,
     ignore: &'a Ignore,
@@ -140,25 +159,13 @@ impl Walk<'_> {
             if child_verdict.excluded {
                 continue;
             }
-            let kind = if kind.is_symlink() {
-                EntryKind::Link {
-                    target: std::fs::read_link(&full).map_err(ImageError::file("read the link", &full))?,
+            match entry(&metadata, &full, child.clone())? {
+                Some(entry) => {
+                    self.entries.append(held_back);
+                    self.entries.push(entry);
                 }
-            } else if kind.is_file() {
-                EntryKind::File {
-                    size: metadata.len(),
-                    executable: is_executable(&metadata),
-                }
-            } else {
-                self.passed_over.push(child);
-                continue;
-            };
-            self.entries.append(held_back);
-            self.entries.push(Entry {
-                path: child,
-                kind,
-                stamp,
-            });
+                None => self.passed_over.push(child),
+            }
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The words that every nuages crate shares.
 //!
 //! Pure newtypes ([`AppName`], [`EnvName`], [`ReleaseId`], [`Digest`], [`Arn`], [`ImageRef`], [`Secret`]), the way an
-//! adapter says how far it is ([`Progress`]), and the two ports that adapters share: [`BlobSink`] (an image goes to a
-//! registry) and [`TaskRunner`] (a migration runs somewhere).
+//! adapter says how far it is ([`Progress`]), and the ports that adapters share: [`BlobSink`] (an image goes to a
+//! registry), [`BlobSource`] (an image comes from one) and [`TaskRunner`] (a migration runs somewhere).
 //!
 //! Invariant: a value of a type in this crate is valid. Whoever holds an [`AppName`] never checks it again, and a
 //! [`Secret`] is never printed nor serialised.
@@ -29,6 +29,7 @@ mod progress;
 mod release;
 mod secret;
 mod sink;
+mod source;
 mod task;
 
 pub use arn::{AccountId, Arn, ArnError, Region};
@@ -40,4 +41,5 @@ pub use progress::{Note, Progress};
 pub use release::{ReleaseId, ReleaseIdError, World};
 pub use secret::{Secret, SecretVersion};
 pub use sink::{Blob, BlobSink, Descriptor, PutOutcome, SinkError};
+pub use source::{BlobSource, SourceError};
 pub use task::{ContainerExit, TaskError, TaskHandle, TaskKey, TaskOutcome, TaskRequest, TaskRunner};

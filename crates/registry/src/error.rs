@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nuages_aws::ServiceError;
-use nuages_model::{Digest, SinkError};
+use nuages_model::{Digest, SinkError, SourceError};
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +185,13 @@ impl RegistryError {
             Self::Unreachable { .. } | Self::Stalled { .. } => true,
             Self::Refused { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502..=599),
             _ => false,
+        }
+    }
+
+    pub(crate) fn into_source(self, what: impl Into<String>) -> SourceError {
+        SourceError {
+            what: what.into(),
+            source: Box::new(self),
         }
     }
 

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nuages_model::{Blob, BlobSink, Descriptor, Digest, ImageRef, Progress, PutOutcome, Sha256, SinkError};
+use nuages_model::{
+    Blob, BlobSink, BlobSource, Descriptor, Digest, ImageRef, Progress, PutOutcome, Sha256, SinkError, SourceError,
+};
 use reqwest::header::{LINK, RANGE};
 use reqwest::{Method, Url};
 use serde::Deserialize;
@@ -344,6 +346,30 @@ impl BlobSink for Repository {
         self.push_manifest(media_type, manifest, tag)
             .await
             .map_err(|error| error.into_sink(format!("the manifest {}:{tag}", self.name)))
+    }
+}
+
+#[async_trait]
+impl BlobSource for Repository {
+    async fn find_manifest(&self, reference: &str) -> Result<Option<(Descriptor, Bytes)>, SourceError> {
+        match self.manifest(reference).await {
+            Ok(found) => {
+                let descriptor = Descriptor {
+                    media_type: found.media_type,
+                    digest: found.digest,
+                    size: found.content.len() as u64,
+                };
+                Ok(Some((descriptor, found.content)))
+            }
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into_source(format!("the manifest {}:{reference}", self.name))),
+        }
+    }
+
+    async fn fetch_blob(&self, descriptor: &Descriptor, path: &Path, progress: &Progress) -> Result<(), SourceError> {
+        self.pull_blob(descriptor, path, progress)
+            .await
+            .map_err(|error| error.into_source(format!("the blob {}", descriptor.digest.short())))
     }
 }
 

@@ -1,0 +1,297 @@
+//! An image that is put together here, without an engine: a base, layers on it, and how it is run.
+//!
+//! Invariant: the same base, files and settings give the same digest on every machine, for every user, at any time.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use nuages_model::{BlobSink, Descriptor, Digest, Progress};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::export::{CONFIG, Exported, Layer, manifest};
+use crate::push::{Pushed, Sending, send};
+use crate::{Base, BlobStore, ImageError, Tree};
+
+/// When every image was made, as far as it says: what is the same has the same digest.
+const CREATED: &str = "1980-01-02T00:00:00Z";
+
+/// What of a base's configuration an image keeps; the rest tells of the machine that made the base.
+const KEPT: [&str; 8] = [
+    "architecture",
+    "os",
+    "os.version",
+    "os.features",
+    "variant",
+    "author",
+    "config",
+    "history",
+];
+
+/// How an image is run. What is `None` or empty is as in the base.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// `ENTRYPOINT`. Where it is given, the base's `CMD` is dropped, as a Dockerfile does.
+    pub entrypoint: Option<Vec<String>>,
+    /// `CMD`.
+    pub command: Option<Vec<String>>,
+    /// `ENV`: added to the base's, and in place of those of the same name.
+    pub env: BTreeMap<String, String>,
+    /// `WORKDIR`.
+    pub working_dir: Option<String>,
+    /// `USER`.
+    pub user: Option<String>,
+    /// `LABEL`: added to the base's.
+    pub labels: BTreeMap<String, String>,
+    /// `EXPOSE`, such as `8000/tcp`: added to the base's.
+    pub exposed_ports: Vec<String>,
+    /// `STOPSIGNAL`.
+    pub stop_signal: Option<String>,
+}
+
+/// An image to be put together.
+///
+/// ```no_run
+/// use nuages_image::{Base, BlobStore, Recipe, Tree};
+/// use nuages_model::Progress;
+///
+/// # async fn example(source: std::sync::Arc<dyn nuages_model::BlobSource>) -> Result<(), Box<dyn std::error::Error>> {
+/// let (store, quiet) = (BlobStore::open("cache/blobs")?, Progress::none());
+/// let base = Base::read(source, "3.13-slim", "linux/amd64", &store, &quiet).await?;
+/// let mut site = Tree::new();
+/// site.add("public", "/srv")?;
+/// let image = Recipe::on(base).layer("site", site).make(&store, &quiet)?;
+/// println!("{}", image.digest);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    base: Base,
+    layers: Vec<(String, Tree)>,
+    runtime: Runtime,
+}
+
+impl Recipe {
+    /// Begins with a base.
+    pub fn on(base: Base) -> Self {
+        Self {
+            base,
+            layers: Vec::new(),
+            runtime: Runtime::default(),
+        }
+    }
+
+    /// Puts a layer on it. The title stands in the image's history. A tree that holds nothing is no layer.
+    #[must_use]
+    pub fn layer(mut self, title: impl Into<String>, tree: Tree) -> Self {
+        if !tree.is_empty() {
+            self.layers.push((title.into(), tree));
+        }
+        self
+    }
+
+    /// Says how it is run.
+    #[must_use]
+    pub fn run_as(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// Puts it together. Files in a state that was seen before are not read. Blocks.
+    pub fn make(&self, store: &BlobStore, progress: &Progress) -> Result<Exported, ImageError> {
+        self.assemble(store, progress, false)
+    }
+
+    /// `whole`: a layer of which only the name is known is made again.
+    fn assemble(&self, store: &BlobStore, progress: &Progress, whole: bool) -> Result<Exported, ImageError> {
+        let mut layers = self.base.layers().to_vec();
+        for layer in &mut layers {
+            layer.file = store
+                .has(&layer.descriptor.digest)
+                .then(|| store.path(&layer.descriptor.digest));
+        }
+        for (title, tree) in &self.layers {
+            layers.push(made(title, tree, store, progress, whole)?);
+        }
+        let config_content = Bytes::from(self.config(&layers).to_string());
+        let config = Descriptor {
+            media_type: CONFIG.into(),
+            digest: store.put(&config_content)?,
+            size: config_content.len() as u64,
+        };
+        let manifest = manifest(&config, layers.iter().map(|layer| &layer.descriptor));
+        Ok(Exported {
+            digest: Digest::of(&manifest),
+            manifest,
+            config,
+            config_content,
+            layers,
+        })
+    }
+
+    /// Puts it together and sends it, under these tags in this order. What the far side has is neither read nor sent.
+    pub async fn push(
+        &self,
+        store: &BlobStore,
+        sink: &dyn BlobSink,
+        tags: impl Fn(&Digest) -> Vec<String> + Send,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Pushed, ImageError> {
+        let name = self.base.name();
+        let pushing = async {
+            let image = self.in_background(store, progress, false).await?;
+            let wanted = tags(&image.digest);
+            let image = self.complete(image, store, sink, progress).await?;
+            match send(&image, sink, &wanted, progress).await {
+                // A layer is neither here nor there any more.
+                Err(Sending::Gone) => {
+                    let image = self.in_background(store, progress, true).await?;
+                    let image = self.complete(image, store, sink, progress).await?;
+                    let sent = send(&image, sink, &wanted, progress).await;
+                    sent.map_err(|error| error.into_error(name))
+                }
+                sent => sent.map_err(|error| error.into_error(name)),
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(ImageError::Cancelled { what: format!("push the image on {name}") }),
+            pushed = pushing => pushed,
+        }
+    }
+
+    async fn in_background(&self, store: &BlobStore, progress: &Progress, whole: bool) -> Result<Exported, ImageError> {
+        let (recipe, store, progress) = (self.clone(), store.clone(), progress.clone());
+        let made = tokio::task::spawn_blocking(move || recipe.assemble(&store, &progress, whole)).await;
+        made.map_err(|error| ImageError::Export {
+            image: self.base.name().to_owned(),
+            why: error.to_string(),
+        })?
+    }
+
+    /// Reads the base's layers that the far side lacks.
+    async fn complete(
+        &self,
+        mut image: Exported,
+        store: &BlobStore,
+        sink: &dyn BlobSink,
+        progress: &Progress,
+    ) -> Result<Exported, ImageError> {
+        for layer in image.layers.iter_mut().take(self.base.layers().len()) {
+            if layer.file.is_none() && !sink.has(&layer.descriptor.digest).await? {
+                layer.file = Some(self.base.fetch(&layer.descriptor, store, progress).await?);
+            }
+        }
+        Ok(image)
+    }
+
+    /// The configuration: the base's, with what is put on it.
+    fn config(&self, layers: &[Layer]) -> Value {
+        let base = self.base.config();
+        let mut config = Map::new();
+        for name in KEPT {
+            if let Some(value) = base.get(name) {
+                config.insert(name.into(), value.clone());
+            }
+        }
+        config.insert("created".into(), CREATED.into());
+        let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+        config.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": diff_ids }));
+        let mut history = base
+            .get("history")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let titles = self.layers.iter().map(|(title, _)| title);
+        history.extend(titles.map(|title| json!({ "created": CREATED, "created_by": format!("nuages: {title}") })));
+        config.insert("history".into(), history.into());
+        let run = config.entry("config").or_insert_with(|| json!({}));
+        if !run.is_object() {
+            *run = json!({});
+        }
+        if let Some(run) = run.as_object_mut() {
+            self.runtime.write(run);
+        }
+        Value::Object(config)
+    }
+}
+
+impl Runtime {
+    /// Into an image's `config`.
+    fn write(&self, config: &mut Map<String, Value>) {
+        if let Some(entrypoint) = &self.entrypoint {
+            config.insert("Entrypoint".into(), json!(entrypoint));
+            config.remove("Cmd");
+        }
+        let single = [
+            ("Cmd", self.command.as_ref().map(|command| json!(command))),
+            ("WorkingDir", self.working_dir.as_ref().map(|folder| json!(folder))),
+            ("User", self.user.as_ref().map(|user| json!(user))),
+            ("StopSignal", self.stop_signal.as_ref().map(|signal| json!(signal))),
+        ];
+        for (name, value) in single {
+            if let Some(value) = value {
+                config.insert(name.into(), value);
+            }
+        }
+        if !self.env.is_empty() {
+            let mut env: Vec<String> =
+                serde_json::from_value(config.remove("Env").unwrap_or_default()).unwrap_or_default();
+            for (name, value) in &self.env {
+                let said = format!("{name}={value}");
+                match env.iter_mut().find(|other| other.split('=').next() == Some(name)) {
+                    Some(other) => *other = said,
+                    None => env.push(said),
+                }
+            }
+            config.insert("Env".into(), json!(env));
+        }
+        let ports = self.exposed_ports.iter().map(|port| (port.clone(), json!({})));
+        let labels = self.labels.iter().map(|(name, value)| (name.clone(), json!(value)));
+        for (name, more) in [
+            ("ExposedPorts", ports.collect::<Map<_, _>>()),
+            ("Labels", labels.collect()),
+        ] {
+            if more.is_empty() {
+                continue;
+            }
+            match config.get_mut(name).and_then(Value::as_object_mut) {
+                Some(there) => there.extend(more),
+                None => {
+                    config.insert(name.into(), more.into());
+                }
+            }
+        }
+    }
+}
+
+/// A tree as a layer: known by the state of its files, or compressed now.
+fn made(title: &str, tree: &Tree, store: &BlobStore, progress: &Progress, whole: bool) -> Result<Layer, ImageError> {
+    let key = tree.key();
+    if let Some((descriptor, diff_id)) = key.as_ref().and_then(|key| store.selected(key)) {
+        let here = store.has(&descriptor.digest);
+        if here || !whole {
+            let file = here.then(|| store.path(&descriptor.digest));
+            return Ok(Layer {
+                descriptor,
+                diff_id,
+                file,
+            });
+        }
+    }
+    progress.status(format!("compressing {title}"));
+    let (descriptor, diff_id) = store.write_layer(|writer| tree.write(writer))?;
+    // What was read is what the key tells of, unless somebody wrote meanwhile.
+    if let Some(key) = key.filter(|_| tree.is_as_listed()) {
+        store.remember_selected(&key, &diff_id)?;
+    }
+    let file = Some(store.path(&descriptor.digest));
+    Ok(Layer {
+        descriptor,
+        diff_id,
+        file,
+    })
+}
