@@ -41,6 +41,8 @@ pub enum Fault {
     Twice,
     /// It comes later than it was sent.
     Delayed(Duration),
+    /// It has its effect at once, and the answer comes so much later.
+    Late(Duration),
     /// It reads what was so long ago: answers of AWS are eventually consistent. Only reads are befallen.
     Stale(Duration),
     /// `RunTask` answers 200, starts nothing, and says so in `failures[]`.

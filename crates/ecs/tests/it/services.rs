@@ -227,6 +227,32 @@ async fn a_token_of_the_wrong_length_is_refused_here() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_remembered_token_makes_one_service() {
+    let world = world();
+    let definition = world.cluster.register(&definition("blog")).await.unwrap();
+    let spec = service("web", definition.arn.as_str(), Some(&world.target_group));
+    let apply = async |spec| world.cluster.apply(spec, "token", world.waiting.patience()).await;
+    world.fake.fault("CreateService", Fault::LostAnswer);
+    // ECS shows the service a moment later than it made it.
+    world.fake.fault("DescribeServices", Fault::Nothing);
+    world.fake.fault("DescribeServices", Fault::Stale);
+    world.fake.fault("DescribeServices", Fault::Stale);
+    assert!(apply(&spec).await.is_err());
+    assert_eq!(apply(&spec).await.unwrap().applied, Applied::Created);
+    assert_eq!(world.fake.count("CreateService"), 2);
+    let state = world.cluster.observe("web").await.unwrap();
+    assert_eq!(state.deployments.len(), 1);
+    // Gone meanwhile; the token is remembered with what it was used for.
+    world.cluster.delete("web", world.waiting.patience()).await.unwrap();
+    let mut other = spec.clone();
+    other.settings.desired = 1;
+    let error = apply(&other).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("used with other parameters"), "{error}: {cause}");
+    assert!(!world.cluster.observe("web").await.unwrap().exists());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_would_change_in_words() {
     let world = world();
     world.deploy("blog").await;

@@ -89,10 +89,21 @@ async fn a_key_starts_one_task() {
     // ECS has forgotten the task by now, but not its token.
     tokio::time::sleep(Duration::from_hours(2)).await;
     assert_eq!(runner.find(&request.key).await.unwrap(), None);
-    assert!(matches!(
-        runner.start(&request).await,
-        Err(TaskError::Refused { .. }) | Ok(_)
-    ));
+    assert_eq!(runner.start(&request).await.unwrap(), first, "long after it ended");
+    assert_eq!(world.fake.tasks_started(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_used_for_something_else_starts_nothing() {
+    let world = world();
+    let runner = runner(&world).await;
+    let first = runner.start(&request("r1-migrate-1", &["migrate"])).await.unwrap();
+    runner.wait(&first, &world.waiting.progress).await.unwrap();
+    // Gone from the lists, and its token remembered.
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    let error = runner.start(&request("r1-migrate-1", &["flush"])).await.unwrap_err();
+    assert!(matches!(error, TaskError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("ConflictException"), "{error}");
     assert_eq!(world.fake.tasks_started(), 1);
 }
 

@@ -71,6 +71,7 @@ fn faults() -> impl Iterator<Item = Fault> {
     FAULTS.into_iter().chain([
         Fault::Portal,
         Fault::Delayed(Duration::from_millis(50)),
+        Fault::Late(Duration::from_millis(50)),
         Fault::Stale(Duration::ZERO),
     ])
 }
@@ -267,6 +268,7 @@ impl Case {
                 | Fault::Unanswered
                 | Fault::Truncated
                 | Fault::Delayed(_)
+                | Fault::Late(_)
         );
         passing && matches!(self.when, When::Nth(_))
     }

@@ -117,6 +117,11 @@ where
             tokio::time::sleep(by).await;
             Ok(Answer::Whole(send(Moment::Now).await?))
         }
+        Some(Fault::Late(by)) => {
+            let answer = send(Moment::Now).await?;
+            tokio::time::sleep(by).await;
+            Ok(Answer::Whole(answer))
+        }
         Some(Fault::Stale(by)) => Ok(Answer::Whole(send(Moment::Ago(by)).await?)),
         Some(Fault::Failures) => Ok(Answer::Whole(crate::http::json(
             200,

@@ -341,4 +341,116 @@ mod tests {
         );
         assert_eq!(service.requests().len(), 3);
     }
+
+    /// An ECS behind a proxy, a task of it, and its load balancer's group.
+    async fn ecs() -> (crate::fake_ecs::FakeEcs, FakeServer, FaultProxy) {
+        let fake = crate::fake_ecs::FakeEcs::new("blog");
+        let served = fake.serve().await;
+        let proxy = FaultProxy::start(served.address()).await;
+        (fake, served, proxy)
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_not_started_is_said_with_status_200() {
+        let (fake, _served, proxy) = ecs().await;
+        proxy.rule(When::NthOf("ecs:RunTask".into(), 0), Fault::Failures);
+        let client = aws_sdk_ecs::Client::new(crate::aws::as_if_real(&proxy.url()).sdk());
+        let definition = aws_sdk_ecs::types::ContainerDefinition::builder()
+            .name("web")
+            .image("web@sha256:0");
+        let register = client.register_task_definition().family("web");
+        let register = register.container_definitions(definition.memory(512).build());
+        register.send().await.unwrap();
+        let run = async || {
+            let call = client
+                .run_task()
+                .cluster("blog")
+                .task_definition("web")
+                .client_token("once");
+            call.send().await.unwrap()
+        };
+        let answer = run().await;
+        let reason = answer.failures()[0].reason().unwrap_or_default();
+        assert!(
+            answer.tasks().is_empty() && reason.starts_with("Capacity is unavailable"),
+            "{answer:?}"
+        );
+        assert_eq!(fake.tasks_started(), 0);
+
+        // It is not remembered that it failed, and then that it ran: however often it is sent.
+        proxy.rule(When::NthOf("ecs:RunTask".into(), 1), Fault::Twice);
+        let (first, second) = (run().await, run().await);
+        let task = first.tasks()[0].task_arn().unwrap();
+        assert_eq!(second.tasks()[0].task_arn(), Some(task));
+        assert_eq!(fake.tasks_started(), 1);
+
+        proxy.rule(When::NthOf("ecs:DescribeTasks".into(), 0), Fault::Missing);
+        let describe = async || {
+            client
+                .describe_tasks()
+                .cluster("blog")
+                .tasks(task)
+                .send()
+                .await
+                .unwrap()
+        };
+        let answer = describe().await;
+        assert!(answer.tasks().is_empty());
+        assert_eq!(answer.failures()[0].reason(), Some("MISSING"));
+        assert_eq!(describe().await.tasks().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn targets_are_called_unhealthy() {
+        let healthy = "<DescribeTargetHealthResponse><DescribeTargetHealthResult><TargetHealthDescriptions><member>\
+                       <Target><Id>10.0.0.1</Id><Port>8000</Port></Target><TargetHealth><State>healthy</State>\
+                       </TargetHealth></member></TargetHealthDescriptions></DescribeTargetHealthResult>\
+                       </DescribeTargetHealthResponse>";
+        let service = FakeServer::start(move |_| std::future::ready(crate::http::xml(200, healthy))).await;
+        let proxy = FaultProxy::start(service.address()).await;
+        let operation = "elasticloadbalancing:DescribeTargetHealth";
+        proxy.rule(When::NthOf(operation.into(), 0), Fault::Unhealthy);
+        let client = aws_sdk_elasticloadbalancingv2::Client::new(crate::aws::as_if_real(&proxy.url()).sdk());
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let asked = client
+                .describe_target_health()
+                .target_group_arn("arn:aws:elasticloadbalancing:x");
+            let answer = asked.send().await.unwrap();
+            let health = answer.target_health_descriptions()[0].target_health().unwrap();
+            seen.push((health.state().unwrap().as_str().to_owned(), health.reason().cloned()));
+        }
+        let timed_out = aws_sdk_elasticloadbalancingv2::types::TargetHealthReasonEnum::Timeout;
+        assert_eq!(
+            seen,
+            [("unhealthy".to_owned(), Some(timed_out)), ("healthy".to_owned(), None)]
+        );
+        assert_eq!(proxy.calls(), [operation, operation]);
+    }
+
+    #[tokio::test]
+    async fn a_call_may_be_late_and_so_may_its_answer() {
+        let by = Duration::from_millis(300);
+        for (fault, effects) in [(Fault::Delayed(by), 0), (Fault::Late(by), 1)] {
+            let service = FakeServer::start(|_| async { text(200, "{}") }).await;
+            let proxy = FaultProxy::start(service.address()).await;
+            proxy.rule(When::Nth(0), fault);
+            let mut asked = std::pin::pin!(ask(&proxy, "UpdateService"));
+            let early = tokio::time::timeout(by / 2, &mut asked).await;
+            assert!(early.is_err(), "{fault:?}: {early:?}");
+            assert_eq!(service.requests().len(), effects, "{fault:?}");
+            assert_eq!(asked.await, Some((200, "{}".to_owned())), "{fault:?}");
+            assert_eq!(service.requests().len(), 1, "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_may_stand_in_a_service_s_place() {
+        let service = FakeServer::start(|_| async { text(200, "{}") }).await;
+        let proxy = FaultProxy::start(service.address()).await;
+        proxy.rule(When::Nth(0), Fault::Portal);
+        let (status, page) = ask(&proxy, "UpdateService").await.unwrap();
+        assert!(status == 200 && page.starts_with("<html>"), "{page}");
+        assert!(service.requests().is_empty());
+    }
 }
