@@ -10,14 +10,12 @@
 use std::fs::Metadata;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use nuages_model::Progress;
-use tokio::sync::mpsc;
 
 use crate::ImageError;
 use crate::dockerignore::Ignore;
+use crate::tar_stream::TarStream;
 use crate::tar_writer::TarWriter;
 use crate::walk::{Walked, walk};
 
@@ -229,33 +227,11 @@ impl Context {
             .sum()
     }
 
-    /// The context as a tar stream. The error that ends it early is the reader's to take from [`ContextStream::failure`]:
+    /// The context as a tar stream. The error that ends it early is the reader's to take from [`TarStream::failure`]:
     /// the engine would only say that the stream broke.
-    pub fn stream(self, progress: &Progress) -> ContextStream {
-        let (sender, receiver) = mpsc::channel(8);
-        let failure = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&failure);
+    pub fn stream(self, progress: &Progress) -> TarStream {
         let progress = progress.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut writer = ChunkWriter {
-                sender,
-                chunk: Vec::with_capacity(CHUNK),
-            };
-            let done = self
-                .write(&mut writer, &progress)
-                .and_then(|()| writer.flush().map_err(ImageError::file("send", &self.root)));
-            if let Err(error) = done {
-                // Nobody reads any more: the build ended first, and its own error says why.
-                let gone = matches!(&error, ImageError::File { what: "send", .. });
-                if !gone {
-                    *slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-                    let _ = writer
-                        .sender
-                        .blocking_send(Err(std::io::Error::other("the build context could not be read")));
-                }
-            }
-        });
-        ContextStream { receiver, failure }
+        TarStream::of(move |writer| self.write(writer, &progress))
     }
 
     /// Writes the context as a tar. Blocks.
@@ -277,68 +253,5 @@ impl Context {
             tar.bytes(Path::new(FOREIGN_DOCKERFILE), &self.dockerfile_text, false)?;
         }
         tar.finish()
-    }
-}
-
-/// A running tar stream of a context.
-#[derive(Debug)]
-pub struct ContextStream {
-    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
-    failure: Arc<Mutex<Option<ImageError>>>,
-}
-
-/// Where a [`ContextStream`] leaves the reason for its early end.
-#[derive(Debug, Clone)]
-pub struct ContextFailure(Arc<Mutex<Option<ImageError>>>);
-
-impl ContextFailure {
-    /// The reason, once.
-    pub fn take(&self) -> Option<ImageError> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
-    }
-}
-
-impl ContextStream {
-    /// Where to look for the reason if the stream ends in an error.
-    pub fn failure(&self) -> ContextFailure {
-        ContextFailure(Arc::clone(&self.failure))
-    }
-}
-
-impl futures_util::Stream for ContextStream {
-    type Item = std::io::Result<Bytes>;
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.receiver.poll_recv(cx)
-    }
-}
-
-const CHUNK: usize = 128 * 1024;
-
-struct ChunkWriter {
-    sender: mpsc::Sender<std::io::Result<Bytes>>,
-    chunk: Vec<u8>,
-}
-
-impl Write for ChunkWriter {
-    fn write(&mut self, content: &[u8]) -> std::io::Result<usize> {
-        let take = content.len().min(CHUNK - self.chunk.len());
-        self.chunk.extend_from_slice(&content[..take]);
-        if self.chunk.len() == CHUNK {
-            self.flush()?;
-        }
-        Ok(take)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        self.sender
-            .blocking_send(Ok(chunk.into()))
-            .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 }

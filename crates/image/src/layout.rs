@@ -20,7 +20,7 @@ use crate::ImageError;
 
 /// The file that makes a folder an image layout, and what it says.
 const MARKER: &str = "oci-layout";
-const MARKED: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const MARKED: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 const INDEX: &str = "index.json";
 /// What a manifest is called in the index.
 const NAME: &str = "org.opencontainers.image.ref.name";

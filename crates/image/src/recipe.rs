@@ -3,6 +3,8 @@
 //! Invariant: the same base, files and settings give the same digest on every machine, for every user, at any time.
 
 use std::collections::BTreeMap;
+use std::io::BufWriter;
+use std::path::Path;
 
 use bytes::Bytes;
 use nuages_model::{BlobSink, Descriptor, Digest, Progress};
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::export::{CONFIG, Exported, Layer, manifest};
 use crate::push::{Pushed, Sending, send};
-use crate::{Base, BlobStore, ImageError, Tree};
+use crate::{Base, BlobStore, Engine, ImageError, Tree, docker_archive};
 
 /// When every image was made, as far as it says: what is the same has the same digest.
 const CREATED: &str = "1980-01-02T00:00:00Z";
@@ -163,13 +165,67 @@ impl Recipe {
         }
     }
 
+    /// Puts it together and loads it into the engine, under this name.
+    pub async fn load(
+        &self,
+        store: &BlobStore,
+        engine: &Engine,
+        name: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Exported, ImageError> {
+        let loading = async {
+            let image = self.here(store, progress).await?;
+            docker_archive::load(engine, &image, name, progress).await?;
+            Ok(image)
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(ImageError::Cancelled { what: format!("load the image {name}") }),
+            loaded = loading => loaded,
+        }
+    }
+
+    /// Puts it together and writes it as a file that `docker load` and `skopeo copy oci-archive:` read.
+    pub async fn save(
+        &self,
+        store: &BlobStore,
+        file: &Path,
+        name: &str,
+        progress: &Progress,
+    ) -> Result<Exported, ImageError> {
+        let image = self.here(store, progress).await?;
+        let (archived, called, path) = (image.clone(), name.to_owned(), file.to_owned());
+        let write = move || {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or_else(|| Path::new("."));
+            let part = tempfile::NamedTempFile::new_in(folder).map_err(ImageError::file("write", &path))?;
+            let mut writer = BufWriter::with_capacity(1 << 20, part);
+            docker_archive::write_archive(&archived, &called, &mut writer)?;
+            let part = writer.into_inner().map_err(std::io::IntoInnerError::into_error);
+            let part = part.map_err(ImageError::file("write", &path))?;
+            part.persist(&path)
+                .map_err(|error| ImageError::file("write", path)(error.error))?;
+            Ok(())
+        };
+        blocking(name, write).await?;
+        Ok(image)
+    }
+
+    /// Puts it together with every layer in the store.
+    async fn here(&self, store: &BlobStore, progress: &Progress) -> Result<Exported, ImageError> {
+        let mut image = self.in_background(store, progress, true).await?;
+        for layer in &mut image.layers {
+            if layer.file.is_none() {
+                layer.file = Some(self.base.fetch(&layer.descriptor, store, progress).await?);
+            }
+        }
+        Ok(image)
+    }
+
     async fn in_background(&self, store: &BlobStore, progress: &Progress, whole: bool) -> Result<Exported, ImageError> {
         let (recipe, store, progress) = (self.clone(), store.clone(), progress.clone());
-        let made = tokio::task::spawn_blocking(move || recipe.assemble(&store, &progress, whole)).await;
-        made.map_err(|error| ImageError::Export {
-            image: self.base.name().to_owned(),
-            why: error.to_string(),
-        })?
+        blocking(self.base.name(), move || recipe.assemble(&store, &progress, whole)).await
     }
 
     /// Reads the base's layers that the far side lacks.
@@ -266,6 +322,18 @@ impl Runtime {
             }
         }
     }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(
+    image: &str,
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ImageError::Export {
+        image: image.to_owned(),
+        why: error.to_string(),
+    })?
 }
 
 /// A tree as a layer: known by the state of its files, or compressed now.

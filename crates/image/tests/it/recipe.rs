@@ -103,6 +103,53 @@ async fn a_layer_on_a_base_runs_in_the_engine() {
 }
 
 #[tokio::test]
+async fn an_image_goes_into_the_engine_and_into_a_file() {
+    let engine = engine().await;
+    let cache = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(cache.path()).unwrap();
+    let (quiet, cancel) = (Progress::none(), CancellationToken::new());
+    let name = format!("{}:1", unique_name("greeting"));
+    let base = Base::of_engine(&engine, BASE, &store, &quiet).await.unwrap();
+    let recipe = Recipe::on(base).layer("greeting", greeting("hello")).run_as(greets());
+    let run = || Command::new("docker").args(["run", "--rm", &name]).output().unwrap();
+
+    let loaded = recipe.load(&store, &engine, &name, &quiet, &cancel).await.unwrap();
+    let ran = run();
+    assert_eq!(
+        String::from_utf8_lossy(&ran.stdout),
+        "hello, world\n",
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let config = nuages_image::inspect(&engine, &name).await.unwrap();
+    let layers: Vec<Digest> = loaded.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    assert_eq!(config.layers, layers);
+    remove_image(&engine, &name).await;
+
+    let file = cache.path().join("image.tar");
+    let saved = recipe.save(&store, &file, &name, &quiet).await.unwrap();
+    assert_eq!(saved.digest, loaded.digest);
+    let docker = Command::new("docker")
+        .args(["load", "--quiet", "--input"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(docker.status.success(), "{}", String::from_utf8_lossy(&docker.stderr));
+    assert_eq!(String::from_utf8_lossy(&run().stdout), "hello, world\n");
+    remove_image(&engine, &name).await;
+    // The same file is a layout, as every tool reads it.
+    let unpacked = cache.path().join("unpacked");
+    tar::Archive::new(fs::File::open(&file).unwrap())
+        .unpack(&unpacked)
+        .unwrap();
+    let layout = OciLayout::open(&unpacked).unwrap();
+    let base = Base::read(Arc::new(layout), "1", "linux/amd64", &store, &quiet)
+        .await
+        .unwrap();
+    assert_eq!(base.digest(), Some(&saved.digest));
+}
+
+#[tokio::test]
 async fn the_same_has_one_digest_wherever_it_is_made() {
     let digest = async |text: &str| {
         let folder = project(&[("site/index.html", text), ("site/css/site.css", "a{}")]);
