@@ -6,7 +6,8 @@
 //! * [`inspect`]: what an image says of itself;
 //! * [`export`] and [`push`]: out of the engine and to a registry, each layer compressed and sent once;
 //! * [`Recipe`]: a base, layers of files and how it is run become an image without an engine, the same on every machine;
-//!   [`OciLayout`]: a folder of images, as a source and as a place to put them;
+//!   [`OciLayout`]: a folder of images, as a source and as a place to put them; [`Contents`]: what a base holds that
+//!   Python packages depend on;
 //! * [`Sandbox`] and [`run_once`]: checks in containers of the very image, with a throw-away PostgreSQL.
 //!
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
@@ -20,10 +21,12 @@ mod build;
 mod build_output;
 pub mod ca_bundle;
 mod container;
+mod contents;
 mod context;
 mod docker_archive;
 mod dockerfile;
 pub mod dockerignore;
+mod elf;
 mod engine;
 mod error;
 mod export;
@@ -47,6 +50,7 @@ pub use base::Base;
 pub use build::{BuildRequest, Builder, Built, PASSED_THROUGH, build};
 pub use ca_bundle::CaBundle;
 pub use container::{RunOutcome, RunSpec, run_once};
+pub use contents::{Contents, Libc, Python};
 pub use context::{Context, Entry, EntryKind, Stamp};
 pub use dockerfile::{Dockerfile, Instruction};
 pub use engine::{Engine, EngineError, EngineInfo};

@@ -62,6 +62,7 @@ impl BlobStore {
             store.layers(),
             store.archived(),
             store.selections(),
+            store.contents(),
             store.unfinished(),
         ] {
             fs::create_dir_all(&part).map_err(ImageError::file("make the folder", part))?;
@@ -87,6 +88,10 @@ impl BlobStore {
 
     fn unfinished(&self) -> PathBuf {
         self.folder.join("unfinished")
+    }
+
+    pub(crate) fn contents(&self) -> PathBuf {
+        self.folder.join("contents")
     }
 
     fn selections(&self) -> PathBuf {
@@ -153,7 +158,7 @@ impl BlobStore {
         self.note(&known, &self.archived().join(Digest::of(name.as_bytes()).hex()))
     }
 
-    fn note(&self, known: &Known, to: &Path) -> Result<(), ImageError> {
+    pub(crate) fn note(&self, known: &impl Serialize, to: &Path) -> Result<(), ImageError> {
         let note = self.unfinished_name();
         fs::write(&note, serde_json::to_vec(known).unwrap_or_default()).map_err(ImageError::file("write", &note))?;
         Self::finish(&note, to)
@@ -270,6 +275,7 @@ impl BlobStore {
             (self.layers(), REMEMBERED),
             (self.archived(), REMEMBERED),
             (self.selections(), REMEMBERED),
+            (self.contents(), REMEMBERED),
         ] {
             for (time, _, path) in listed(&folder)? {
                 if now.duration_since(time).is_ok_and(|old| old > age) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use nuages_image::{Base, BlobStore, ImageError, OciLayout, Recipe, Runtime, Tree};
+use nuages_image::{Base, BlobStore, ImageError, Libc, OciLayout, Recipe, Runtime, Tree};
 use nuages_model::{BlobSource as _, Digest, Progress};
 use nuages_registry::{Credentials, Options, Registry};
 use nuages_testkit::emulators::{self, unique_name};
@@ -50,6 +50,24 @@ async fn a_layer_on_a_base_runs_in_the_engine() {
 
     let base = Base::of_engine(&engine, BASE, &store, &quiet).await.unwrap();
     let on_it = base.clone();
+    // What it holds is what it says when it is asked.
+    let contents = base.contents(&store, &quiet).await.unwrap();
+    let asked = "import os,platform,sys; print(os.path.realpath(sys.executable), *platform.libc_ver())";
+    let said = Command::new("docker")
+        .args(["run", "--rm", BASE, "python3", "-c", asked])
+        .output()
+        .unwrap();
+    let python = contents.python.as_ref().unwrap();
+    let Some(Libc::Glibc(major, minor)) = contents.libc else {
+        panic!("{contents:?}")
+    };
+    let told = format!("{} glibc {major}.{minor}", python.path);
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim_end(), told);
+    assert!(
+        contents.libraries.contains("libc.so.6") && contents.libraries.contains("libssl.so.3"),
+        "{contents:?}"
+    );
+    assert_eq!(on_it.contents(&store, &quiet).await.unwrap(), contents, "remembered");
     let unique = format!("hello from {name}");
     let recipe = Recipe::on(base).layer("greeting", greeting(&unique)).run_as(greets());
     let pushed = recipe.push(&store, &repository, latest, &quiet, &cancel).await.unwrap();

@@ -1,0 +1,496 @@
+//! What a base image holds that Python packages depend on: its C library, its Python, its shared libraries.
+//!
+//! Manifest and configuration do not tell it, so the layers are read once, as streams, and what they hold is remembered
+//! under their digests.
+//!
+//! Invariant: a later layer replaces and removes what an earlier one holds, as the OCI image specification says
+//! ("Representing Changes"). Nothing is unpacked, and nothing of an image is run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+
+use nuages_model::{Digest, Progress, Sha256};
+use serde::{Deserialize, Serialize};
+
+use crate::elf::Elf;
+use crate::{Base, BlobStore, ImageError};
+
+/// What is remembered is forgotten when this changes.
+const FORMAT: u32 = 1;
+/// A C library is no longer than this.
+const LONGEST_LIBRARY: u64 = 32 << 20;
+/// Links lead to links, but not for ever.
+const MOST_LINKS: usize = 40;
+
+/// What an image holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    format: u32,
+    /// Its C library.
+    pub libc: Option<Libc>,
+    /// The Python that `python3` or `python` starts.
+    pub python: Option<Python>,
+    /// Shared libraries where the loader looks for them, by the names under which it does.
+    pub libraries: BTreeSet<String>,
+}
+
+/// A C library, and its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Libc {
+    /// GNU's: Debian, Ubuntu, Red Hat.
+    Glibc(u32, u32),
+    /// Alpine's.
+    Musl(u32, u32),
+}
+
+/// A Python.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Python {
+    /// The program, with links followed, such as `/usr/local/bin/python3.13`.
+    pub path: String,
+    /// `3` and `13`.
+    pub version: (u32, u32),
+}
+
+impl Base {
+    /// What the image holds. The layers are read once for ever; those that are not here are fetched.
+    pub async fn contents(&self, store: &BlobStore, progress: &Progress) -> Result<Contents, ImageError> {
+        let mut hash = Sha256::new();
+        hash.update(&FORMAT.to_le_bytes());
+        let path = search_path(self);
+        hash.update(path.join(":").as_bytes());
+        for layer in self.layers() {
+            hash.update(layer.diff_id.as_str().as_bytes());
+        }
+        let key = hash.finish();
+        if let Some(known) = store.recall_contents(&key) {
+            return Ok(known);
+        }
+        progress.status("reading what the base image holds");
+        let mut files = Vec::new();
+        for layer in self.layers() {
+            files.push((
+                self.fetch(&layer.descriptor, store, progress).await?,
+                layer.descriptor.clone(),
+            ));
+        }
+        let name = self.name().to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut seen = Seen::default();
+            for (file, layer) in &files {
+                let opened = std::fs::File::open(file).map_err(ImageError::file("read", file))?;
+                let stream = uncompressed(BufReader::new(opened), &layer.media_type);
+                seen.layer(stream).map_err(ImageError::file("read the layer", file))?;
+            }
+            Ok::<_, ImageError>(seen.contents(&path))
+        });
+        let contents = read.await.map_err(|error| ImageError::Base {
+            image: name,
+            why: error.to_string(),
+        })??;
+        store.remember_contents(&key, &contents)?;
+        Ok(contents)
+    }
+}
+
+/// Where the image looks for programs.
+fn search_path(base: &Base) -> Vec<String> {
+    let env = base.config()["config"]["Env"].as_array();
+    let mut path = env
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.as_str()?.strip_prefix("PATH="));
+    let path = path
+        .next_back()
+        .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path.split(':').map(str::to_owned).collect()
+}
+
+/// A layer as a plain tar, whatever it is compressed with.
+pub(crate) fn uncompressed<'a>(stream: impl Read + 'a, media_type: &str) -> Box<dyn Read + 'a> {
+    if media_type.ends_with("gzip") {
+        Box::new(flate2::read::MultiGzDecoder::new(stream))
+    } else if media_type.ends_with("zstd") {
+        Box::new(Zstd::Waiting(Some(stream)))
+    } else {
+        Box::new(stream)
+    }
+}
+
+/// A frame's header is read with the first bytes that are asked for, so that an error of it is one of reading.
+enum Zstd<R: Read> {
+    Waiting(Option<R>),
+    Reading(Box<ruzstd::decoding::StreamingDecoder<R, ruzstd::decoding::FrameDecoder>>),
+}
+
+impl<R: Read> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self {
+                Self::Reading(decoder) => return decoder.read(buffer),
+                Self::Waiting(stream) => {
+                    let stream = stream
+                        .take()
+                        .ok_or_else(|| std::io::Error::other("the stream is broken"))?;
+                    let decoder = ruzstd::decoding::StreamingDecoder::new(stream);
+                    *self = Self::Reading(Box::new(decoder.map_err(std::io::Error::other)?));
+                }
+            }
+        }
+    }
+}
+
+/// The files of the layers so far.
+#[derive(Debug, Default)]
+struct Seen {
+    nodes: BTreeMap<PathBuf, Node>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Node {
+    Folder,
+    Link(PathBuf),
+    File,
+    /// A C library that says its version.
+    Glibc(u32, u32),
+    /// Alpine's list of what is installed.
+    Apk(Option<(u32, u32)>),
+}
+
+/// What a layer says of a file's end.
+const WHITEOUT: &str = ".wh.";
+const OPAQUE: &str = ".wh..wh..opq";
+
+impl Seen {
+    fn layer(&mut self, stream: impl Read) -> std::io::Result<()> {
+        let mut archive = tar::Archive::new(stream);
+        // What a layer removes is of the layers below it, whatever the order of its entries.
+        let mut own = BTreeMap::new();
+        let mut removed = Vec::new();
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let Some(path) = inner(&entry.path()?) else { continue };
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let Some(name) = name else { continue };
+            if name == OPAQUE {
+                removed.push((path.parent().unwrap_or_else(|| Path::new("")).to_owned(), false));
+                continue;
+            }
+            if let Some(gone) = name.strip_prefix(WHITEOUT) {
+                removed.push((path.with_file_name(gone), true));
+                continue;
+            }
+            let kind = entry.header().entry_type();
+            let node = if kind.is_dir() {
+                Node::Folder
+            } else if kind.is_symlink() {
+                Node::Link(entry.link_name()?.unwrap_or_default().into_owned())
+            } else if kind.is_hard_link() {
+                let target = entry.link_name()?.unwrap_or_default().into_owned();
+                let target = inner(&target).unwrap_or_default();
+                let known = own.get(&target).or_else(|| self.nodes.get(&target));
+                known.cloned().unwrap_or(Node::File)
+            } else if kind.is_file() {
+                file(&mut entry, &path, &name)?
+            } else {
+                continue;
+            };
+            own.insert(path, node);
+        }
+        for (path, itself) in removed {
+            self.nodes
+                .retain(|other, _| !(other.starts_with(&path) && (itself || *other != path)));
+        }
+        for (path, node) in own {
+            // A file in place of a folder replaces all that was in it.
+            if node != Node::Folder && self.nodes.get(&path) == Some(&Node::Folder) {
+                self.nodes.retain(|other, _| !other.starts_with(&path));
+            }
+            self.nodes.insert(path, node);
+        }
+        Ok(())
+    }
+
+    fn contents(&self, path: &[String]) -> Contents {
+        let mut libraries = BTreeSet::new();
+        let (mut glibc, mut musl, mut apk) = (None, false, None);
+        for (path, node) in &self.nodes {
+            match node {
+                Node::Glibc(major, minor) => glibc = glibc.max(Some((*major, *minor))),
+                Node::Apk(version) => apk = *version,
+                _ => {}
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if *node != Node::Folder && name.contains(".so") && path.parent().is_some_and(is_library_folder) {
+                musl |= name.starts_with("ld-musl-");
+                libraries.insert(name.into_owned());
+            }
+        }
+        let libc = match (glibc, musl) {
+            (Some((major, minor)), _) => Some(Libc::Glibc(major, minor)),
+            // Wheels for musl are for 1.1 or 1.2; what is built today is 1.2.
+            (None, true) => apk.or(Some((1, 2))).map(|(major, minor)| Libc::Musl(major, minor)),
+            (None, false) => None,
+        };
+        Contents {
+            format: FORMAT,
+            libc,
+            python: self.python(path),
+            libraries,
+        }
+    }
+
+    fn python(&self, path: &[String]) -> Option<Python> {
+        let programs = ["python3", "python"];
+        let candidates = path
+            .iter()
+            .flat_map(|folder| programs.map(|program| Path::new(folder).join(program)));
+        candidates.into_iter().find_map(|candidate| {
+            let program = self.resolve(&inner(&candidate)?)?;
+            let name = program.file_name()?.to_str()?;
+            let version = crate::elf::version(name.strip_prefix("python")?)?;
+            Some(Python {
+                path: format!("/{}", program.to_str()?),
+                version,
+            })
+        })
+    }
+
+    /// A path with its links followed, those of its folders, too. `None` if there is nothing.
+    fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        let (mut done, mut left) = (PathBuf::new(), path.to_owned());
+        for _ in 0..MOST_LINKS {
+            let mut components = left.components();
+            let Some(next) = components.next() else {
+                return Some(done);
+            };
+            let rest = components.as_path().to_owned();
+            match next {
+                Component::Normal(name) => done.push(name),
+                Component::ParentDir => {
+                    done.pop();
+                    left = rest;
+                    continue;
+                }
+                _ => {
+                    left = rest;
+                    continue;
+                }
+            }
+            match self.nodes.get(&done) {
+                Some(Node::Link(target)) => {
+                    done.pop();
+                    if target.is_absolute() {
+                        done.clear();
+                    }
+                    left = target.join(rest);
+                }
+                Some(_) => left = rest,
+                // A layer need not list every folder.
+                None if self
+                    .nodes
+                    .range(done.clone()..)
+                    .next()
+                    .is_some_and(|(path, _)| path.starts_with(&done)) =>
+                {
+                    left = rest;
+                }
+                None => return None,
+            }
+        }
+        None
+    }
+}
+
+/// What a file is to us. Only those are read that say a version.
+fn file(entry: &mut impl Read, path: &Path, name: &str) -> std::io::Result<Node> {
+    let text = |entry: &mut dyn Read| {
+        let mut content = Vec::new();
+        entry.take(LONGEST_LIBRARY).read_to_end(&mut content).map(|_| content)
+    };
+    if name.starts_with("libc.so.") || name.starts_with("libc-2.") {
+        let content = text(entry)?;
+        let elf = Elf::read(&content).unwrap_or_default();
+        let version = elf.and_then(|elf| elf.newest_defined("GLIBC_"));
+        return Ok(version.map_or(Node::File, |(major, minor)| Node::Glibc(major, minor)));
+    }
+    if path == Path::new("lib/apk/db/installed") || path == Path::new("usr/lib/apk/db/installed") {
+        let content = String::from_utf8_lossy(&text(entry)?).into_owned();
+        let mut lines = content
+            .lines()
+            .skip_while(|line| *line != "P:musl")
+            .take_while(|line| !line.is_empty());
+        let version = lines
+            .find_map(|line| line.strip_prefix("V:"))
+            .and_then(crate::elf::version);
+        return Ok(Node::Apk(version));
+    }
+    Ok(Node::File)
+}
+
+/// Where the loader looks unless it is told of other folders.
+fn is_library_folder(folder: &Path) -> bool {
+    let mut parts = folder
+        .components()
+        .filter_map(|part| part.as_os_str().to_str())
+        .peekable();
+    if parts.peek() == Some(&"usr") {
+        parts.next();
+        if parts.peek() == Some(&"local") {
+            parts.next();
+        }
+    }
+    let library = parts
+        .next()
+        .is_some_and(|name| matches!(name, "lib" | "lib64" | "lib32"));
+    // Debian's folder of an architecture.
+    library && parts.next().is_none_or(|name| name.contains("-linux-")) && parts.next().is_none()
+}
+
+/// A path from the image's root. `None` if it leads out of it.
+fn inner(path: &Path) -> Option<PathBuf> {
+    let mut inner = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => inner.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(inner)
+}
+
+impl BlobStore {
+    fn recall_contents(&self, key: &Digest) -> Option<Contents> {
+        let known: Contents = serde_json::from_slice(&std::fs::read(self.contents().join(key.hex())).ok()?).ok()?;
+        (known.format == FORMAT).then_some(known)
+    }
+
+    fn remember_contents(&self, key: &Digest, contents: &Contents) -> Result<(), ImageError> {
+        self.note(contents, &self.contents().join(key.hex()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy)]
+    enum Entry<'a> {
+        File(&'a str, &'a str),
+        Link(&'a str, &'a str),
+        Folder(&'a str),
+    }
+    use Entry::{File, Folder, Link};
+
+    fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut writer = crate::tar_writer::TarWriter::new(&mut out, Path::new("layer"));
+        for entry in entries {
+            match *entry {
+                File(path, content) => writer.bytes(Path::new(path), content.as_bytes(), true).unwrap(),
+                Link(path, target) => writer.link(Path::new(path), Path::new(target)).unwrap(),
+                Folder(path) => writer.folder(Path::new(path)).unwrap(),
+            }
+        }
+        writer.finish().unwrap();
+        out
+    }
+
+    fn seen(layers: &[&[Entry<'_>]]) -> Contents {
+        let mut seen = Seen::default();
+        for layer in layers {
+            seen.layer(tar(layer).as_slice()).unwrap();
+        }
+        seen.contents(&["/usr/local/bin".to_owned(), "/usr/bin".to_owned()])
+    }
+
+    #[test]
+    fn a_python_is_found_as_a_shell_finds_it() {
+        let debian = [
+            Link("bin", "usr/bin"),
+            Folder("usr/bin"),
+            Link("usr/bin/python3", "python3.11"),
+            File("usr/bin/python3.11", "x"),
+        ];
+        assert_eq!(seen(&[&debian]).python.unwrap().path, "/usr/bin/python3.11");
+        let own = [
+            Link("usr/local/bin/python3", "/opt/python/bin/python3"),
+            Link("opt/python", "./python-3.13"),
+            Link("opt/python-3.13/bin/python3", "../bin/python3.13"),
+            File("opt/python-3.13/bin/python3.13", "x"),
+        ];
+        let found = seen(&[&debian, &own]).python.unwrap();
+        assert_eq!(
+            (found.path.as_str(), found.version),
+            ("/opt/python-3.13/bin/python3.13", (3, 13))
+        );
+        let gone = [File("opt/.wh.python-3.13", "")];
+        assert_eq!(
+            seen(&[&debian, &own, &gone]).python.unwrap().path,
+            "/usr/bin/python3.11"
+        );
+        let round = [Link("usr/bin/python3", "python3")];
+        assert_eq!(seen(&[&round]).python, None);
+    }
+
+    #[test]
+    fn libraries_are_those_that_the_loader_finds() {
+        let one = [
+            File("usr/lib/x86_64-linux-gnu/libpq.so.5.15", "x"),
+            Link("usr/lib/x86_64-linux-gnu/libpq.so.5", "libpq.so.5.15"),
+            File("usr/lib/python3/dist-packages/own.so", "x"),
+            File("usr/local/lib/libpython3.13.so.1.0", "x"),
+            File("lib64/notes.txt", "x"),
+        ];
+        let names: Vec<String> = seen(&[&one]).libraries.into_iter().collect();
+        assert_eq!(names, ["libpq.so.5", "libpq.so.5.15", "libpython3.13.so.1.0"]);
+        let opaque = [
+            File("usr/lib/x86_64-linux-gnu/.wh..wh..opq", ""),
+            File("usr/lib/x86_64-linux-gnu/libz.so.1", ""),
+        ];
+        let names: Vec<String> = seen(&[&one, &opaque]).libraries.into_iter().collect();
+        assert_eq!(names, ["libpython3.13.so.1.0", "libz.so.1"]);
+        let replaced = [File("usr/local/lib", "x")];
+        assert!(
+            !seen(&[&one, &[Folder("usr/local/lib")], &replaced])
+                .libraries
+                .contains("libpython3.13.so.1.0")
+        );
+    }
+
+    #[test]
+    fn alpine_says_its_musl() {
+        let alpine = [
+            File("lib/ld-musl-x86_64.so.1", "x"),
+            File(
+                "lib/apk/db/installed",
+                "P:busybox\nV:1.37.0-r12\n\nP:musl\nV:1.2.5-r9\n\nP:zlib\nV:1.3\n",
+            ),
+        ];
+        assert_eq!(seen(&[&alpine]).libc, Some(Libc::Musl(1, 2)));
+        assert_eq!(seen(&[&[File("etc/passwd", "x")]]).libc, None);
+        assert_eq!(seen(&[&[File("lib/libc.so.6", "no library")]]).libc, None);
+    }
+
+    #[test]
+    fn every_compression_is_read() {
+        let plain = tar(&[File("usr/bin/python3.12", "x"), Link("usr/bin/python3", "python3.12")]);
+        let mut gzip = crate::gzip::Compressor::new(Vec::new());
+        std::io::Write::write_all(&mut gzip, &plain).unwrap();
+        let (_, gzip) = gzip.finish().unwrap();
+        let zstd = ruzstd::encoding::compress_to_vec(plain.as_slice(), ruzstd::encoding::CompressionLevel::Fastest);
+        for (kind, layer) in [("tar", plain), ("tar+gzip", gzip), ("tar+zstd", zstd)] {
+            let mut seen = Seen::default();
+            seen.layer(uncompressed(layer.as_slice(), kind)).unwrap();
+            assert_eq!(seen.python(&["/usr/bin".into()]).unwrap().version, (3, 12), "{kind}");
+            let mut seen = Seen::default();
+            assert!(
+                seen.layer(uncompressed(&layer[..layer.len() / 2], kind)).is_err(),
+                "{kind}"
+            );
+        }
+    }
+}
