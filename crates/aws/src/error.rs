@@ -242,10 +242,11 @@ fn refused(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// An error and its causes in one line, without repeating a cause that the sentence before it already quotes.
+/// An error and its causes in one line, without repeating a cause that the sentence before it already quotes, and without
+/// the layers that only handed it on.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
-    for cause in causes(error) {
+    for cause in causes(error).filter(|cause| !nuages_model::is_layer(*cause)) {
         let sentence = cause.to_string();
         if text.is_empty() {
             text = sentence;

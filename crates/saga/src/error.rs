@@ -149,7 +149,7 @@ pub struct ErrorReport {
 
 impl ErrorReport {
     /// What is to be kept of an error. A cause that repeats the sentence above it, or its end, is left out: "failed to
-    /// find x" says all that "find x" does.
+    /// find x" says all that "find x" does. So is one that only [names a layer](nuages_model::is_layer).
     ///
     /// ```
     /// let error = nuages_saga::StepError::message("the service is gone").context("failed to update `web`");
@@ -163,7 +163,8 @@ impl ErrorReport {
         let mut next = error.source();
         while let Some(cause) = next {
             let text = cause.to_string();
-            if !causes.last().unwrap_or(&message).ends_with(&text) {
+            let says = !causes.last().unwrap_or(&message).ends_with(&text);
+            if says && !nuages_model::is_layer(cause) {
                 causes.push(text);
             }
             hint = hint.or_else(|| cause.downcast_ref::<StepError>().and_then(|error| error.hint.clone()));
@@ -322,10 +323,10 @@ impl SagaError {
         match self {
             Self::UnknownKind { tool, .. } => Some(version::install(tool, "made this plan")),
             Self::Decode { source, .. } => source.hint(),
-            Self::Stale(_) => Some("look at a new plan: nuages plan".into()),
+            Self::Stale(_) => Some("look at a new plan with `nuages plan`".into()),
             Self::Unfinished(_) => Some("finish it with `nuages resume`, or undo it with `nuages abort`".into()),
             Self::Held(lease) => Some(format!(
-                "wait for it to end; were it gone, the environment would be free at {:.0} (`nuages lease show`)",
+                "wait for it to end; if it is gone, the environment is free at {:.0} (`nuages lease show` tells)",
                 lease.expires
             )),
             Self::LeaseLost | Self::Observe { .. } => Some("continue with `nuages resume`".into()),
@@ -333,5 +334,26 @@ impl SagaError {
             Self::Store(error) => error.hint(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_of_the_client_is_no_cause_unless_nothing_else_is_known() {
+        let chain = |links: &[&str]| {
+            let mut links = links.iter().rev();
+            let first = StepError::message(*links.next().unwrap());
+            let whole = links.fold(first, |error, link| error.context(*link));
+            ErrorReport::of(&whole).causes
+        };
+        let outer = "failed to ask the Docker engine";
+        let legacy = "Error in the hyper legacy client: client error (Connect)";
+        let client = "client error (Connect)";
+        let refused = "tcp connect error: Connection refused (os error 111)";
+        assert_eq!(chain(&[outer, legacy, client, refused]), [refused]);
+        assert_eq!(chain(&[outer, legacy]), [legacy]);
     }
 }

@@ -25,7 +25,7 @@ async fn held_free_and_run_out() {
         matches!(&error, SagaError::Held(lease) if lease.fence == first.fence()),
         "it is renewed as long as it is held"
     );
-    assert!(error.hint().unwrap().contains("would be free at"));
+    assert!(error.hint().unwrap().contains("is free at"));
 
     let fence = first.fence();
     drop(first);
