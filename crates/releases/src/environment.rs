@@ -215,13 +215,34 @@ impl EnvironmentStore {
             .await
     }
 
-    /// Says which release serves; none after the environment was taken down.
+    /// Says which release serves, if any does.
     pub async fn set_serving(&self, fence: Fence, release: Option<ReleaseId>) -> Result<(), ReleasesError> {
         let id = self.id;
         self.store
             .write("say which release serves", move |tx, _| {
                 journal::require(tx, id, fence)?;
                 serve(tx, id, release)
+            })
+            .await
+    }
+
+    /// Takes note that the environment was taken down: nothing serves, and its world is gone with all that was recorded
+    /// of it. Answers how many releases were archived.
+    pub async fn taken_down(&self, fence: Fence) -> Result<usize, ReleasesError> {
+        let id = self.id;
+        self.store
+            .write("take note that the environment is gone", move |tx, _| {
+                journal::require(tx, id, fence)?;
+                tx.execute(
+                    "UPDATE environments SET serving = NULL, world = NULL WHERE id = ?1",
+                    [id],
+                )?;
+                let archive = |table: &str| {
+                    let sql = format!("UPDATE {table} SET archived = 1 WHERE environment = ?1 AND archived = 0");
+                    tx.execute(&sql, [id])
+                };
+                archive("deployments")?;
+                Ok(archive("releases")?)
             })
             .await
     }

@@ -18,6 +18,34 @@ pub enum ReleasesError {
         #[source]
         source: std::io::Error,
     },
+    /// An address where a path is needed.
+    #[error("{} is no path on this machine: a store that several machines share has no code yet", .0.display())]
+    Shared(PathBuf),
+    /// What stands there is no store and cannot become one. It was not touched.
+    #[error("{} is {what}", .path.display())]
+    InTheWay {
+        /// What stands there.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A link to nothing.
+    #[error("{} is a link to {}, which is not there", .path.display(), .target.display())]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// Where it points.
+        target: PathBuf,
+    },
+    /// It cannot be seen what stands there.
+    #[error("failed to read {}", .path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A newer version of nuages has written the file. It was not touched.
     #[error("{} was written by nuages {tool} (format {found}), and this version knows formats up to {known}", .path.display())]
     Newer {
@@ -81,6 +109,21 @@ impl ReleasesError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Create { .. } | Self::Foreign(_) => Some("name another place with --store or NUAGES_STORE".into()),
+            Self::Shared(_) => Some("--store and NUAGES_STORE name a folder, or a file that ends in .db".into()),
+            Self::InTheWay { .. } => Some(
+                "--store and NUAGES_STORE name a folder, or a file that ends in .db; without them it is .nuages in the \
+                 project's folder"
+                    .into(),
+            ),
+            Self::Dangling { path, .. } => Some(format!(
+                "bring back what it points to, or remove the link: `rm {}`; nuages then knows no earlier release",
+                path.display()
+            )),
+            Self::Unreadable { path, .. } => Some(format!(
+                "make it readable for this user (`ls -ld {}` tells whose it is), or name another place with --store or \
+                 NUAGES_STORE",
+                path.display()
+            )),
             Self::Newer { tool, .. } => Some(nuages_saga::install(tool, "wrote it")),
             Self::Damaged { path, .. } => Some(format!(
                 "keep a copy of {0}, and put back a backup of it; without one, move it away: nuages then knows no \
@@ -102,7 +145,7 @@ impl ReleasesError {
                 }
                 _ => None,
             },
-            Self::NoSuchRelease(_) => Some("list them with `nuages releases`".into()),
+            Self::NoSuchRelease(_) => Some("`nuages releases` lists those there are".into()),
             Self::Refused(error) => error.hint(),
             _ => None,
         }

@@ -145,6 +145,18 @@ fn summaries(connection: &Connection, environment: i64, tail: &str, limit: i64) 
     Ok(found)
 }
 
+impl EnvironmentStore {
+    /// The deployments of all worlds, the latest first.
+    pub async fn deployments_of_all_worlds(&self, limit: usize) -> Result<Vec<Summary>, ReleasesError> {
+        let (environment, limit) = (self.id, i64::try_from(limit).unwrap_or(i64::MAX));
+        self.store
+            .read("list the deployments", move |connection| {
+                summaries(connection, environment, "archived >= 0", limit)
+            })
+            .await
+    }
+}
+
 #[async_trait]
 impl JournalStore for EnvironmentStore {
     async fn create(&self, fence: Fence, ttl: Duration, plan: &StoredPlan, first: &Entry) -> Result<(), StoreError> {

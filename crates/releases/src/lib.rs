@@ -50,6 +50,7 @@
 mod environment;
 mod error;
 mod journal;
+mod place;
 mod policy;
 mod release;
 mod row;
@@ -58,6 +59,7 @@ mod store;
 
 pub use environment::{EnvironmentKey, EnvironmentStore, WorldChange};
 pub use error::ReleasesError;
+pub use place::is_there;
 pub use policy::{Circumstances, Suitability, location};
 pub use release::{
     CheckOutcome, CheckRecord, GitState, MigrationState, Release, ReleaseDraft, ReleaseNumber, ReleaseNumberError,

@@ -16,11 +16,14 @@ use std::path::{Path, PathBuf};
 /// ```
 pub fn location(project: &Path, named: Option<&Path>) -> PathBuf {
     match named {
-        None => project.join(".nuages").join("nuages.db"),
+        None => project.join(".nuages").join(FILE_NAME),
         Some(file) if file.extension().is_some_and(|extension| extension == "db") => file.to_owned(),
-        Some(folder) => folder.join("nuages.db"),
+        Some(folder) => folder.join(FILE_NAME),
     }
 }
+
+/// The file's name where only its folder was named.
+pub(crate) const FILE_NAME: &str = "nuages.db";
 
 /// What is so when a store in a file is about to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

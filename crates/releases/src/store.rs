@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::environment::{EnvironmentKey, EnvironmentStore};
 use crate::error::ReleasesError;
+use crate::place::is_there;
 use crate::schema;
 
 /// How the store waits, and what time it is.
@@ -252,6 +253,7 @@ pub(crate) fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String
 }
 
 fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection, ReleasesError> {
+    is_there(path)?;
     make_private(path).map_err(|source| ReleasesError::Create {
         path: path.to_owned(),
         source,

@@ -39,15 +39,6 @@ async fn a_copy_of_the_file_alone_has_what_was_written_last() {
     }
 }
 
-#[tokio::test]
-async fn a_folder_that_cannot_be_made_is_said() {
-    let place = Place::new();
-    fs::write(place.folder.path().join("store"), "a file in the way").unwrap();
-    let error = Store::open(&place.path()).await.unwrap_err();
-    assert!(matches!(error, ReleasesError::Create { .. }), "{error:?}");
-    assert!(error.hint().unwrap().contains("--store"));
-}
-
 /// The error, and that the file stays byte for byte what it was.
 async fn refused(place: &Place) -> ReleasesError {
     let before = fs::read(place.path()).unwrap();

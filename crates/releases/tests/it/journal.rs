@@ -107,6 +107,28 @@ async fn a_saga_runs_over_the_file_and_its_history_is_read_back() {
 }
 
 #[tokio::test]
+async fn what_was_done_in_an_environment_that_is_gone_can_still_be_read() {
+    let place = Place::new();
+    let store = place.environment().await;
+    let fence = held(&store).await;
+    let plan = plan();
+    let stored = StoredPlan::of(&plan);
+    let first = Journal::new(plan.clone())
+        .next(JournalEvent::Planned { plan: stored.digest() })
+        .unwrap();
+    store.create(fence, TTL, &stored, &first).await.unwrap();
+    store.taken_down(fence).await.unwrap();
+    assert!(store.deployments(10).await.unwrap().is_empty());
+    assert!(store.unfinished().await.unwrap().is_none(), "nobody can finish it");
+    let all = store.deployments_of_all_worlds(10).await.unwrap();
+    assert_eq!(
+        all.iter().map(|one| one.deployment).collect::<Vec<_>>(),
+        [plan.deployment]
+    );
+    assert!(store.load(plan.deployment).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_damaged_or_newer_entry_stops_resume_and_is_not_written_over() {
     let place = Place::new();
     let store = Arc::new(place.environment().await);

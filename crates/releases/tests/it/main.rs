@@ -5,6 +5,7 @@
 mod file;
 mod journal;
 mod lease;
+mod place;
 mod processes;
 mod releases;
 mod support;

@@ -217,6 +217,40 @@ async fn another_world_archives_what_was_and_tells() {
 }
 
 #[tokio::test]
+async fn what_was_taken_down_is_archived_and_makes_room_for_another_world() {
+    let place = Place::new();
+    let environment = place.environment().await;
+    let fence = held(&environment).await;
+    let (first, second) = (World::generate(), World::generate());
+    environment.enter_world(fence, first).await.unwrap();
+    let mut old = draft("old");
+    old.world = Some(first);
+    environment.record_serving(fence, old.clone()).await.unwrap();
+    // One without a world is gone, too: there is no run in hand that it may be of.
+    environment.record(fence, draft("older")).await.unwrap();
+
+    assert!(
+        environment.taken_down(Fence(fence.0 + 1)).await.is_err(),
+        "without the lease"
+    );
+    assert_eq!(environment.releases(10).await.unwrap().len(), 2);
+    assert_eq!(environment.taken_down(fence).await.unwrap(), 2);
+    assert!(environment.serving().await.unwrap().is_none() && environment.world().await.unwrap().is_none());
+    assert!(environment.releases(10).await.unwrap().is_empty());
+    let all = environment.releases_of_all_worlds(10).await.unwrap();
+    assert_eq!(
+        all.iter().map(|release| release.archived).collect::<Vec<_>>(),
+        [true, true]
+    );
+    assert_eq!(environment.taken_down(fence).await.unwrap(), 0, "once");
+
+    // Nobody is told of another world: it was asked for.
+    assert_eq!(environment.enter_world(fence, second).await.unwrap(), WorldChange::Same);
+    let new = environment.record(fence, draft("new")).await.unwrap();
+    assert_eq!((new.number.get(), new.archived), (3, false));
+}
+
+#[tokio::test]
 async fn remembers_and_forgets() {
     let place = Place::new();
     let store = place.open().await;
