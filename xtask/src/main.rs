@@ -19,9 +19,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Automation of the nuages workspace. Any other verb is the nuages command's: `cargo xtask deploy --env local`.
+/// Automation of the nuages workspace. Any other verb is the nuages command's: `cargo xtask deploy --env local`; `cargo xtask
+/// help` lists those.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", version, max_term_width = 100)]
+#[command(name = "cargo xtask", version, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -93,6 +94,16 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    #[test]
+    fn help_is_a_verb_of_the_product() {
+        use clap::Parser as _;
+        let line = ["cargo xtask", "help", "deploy"];
+        let super::Verb::Product(args) = super::Cli::try_parse_from(line).unwrap().verb else {
+            panic!("the product's verbs have another help")
+        };
+        assert_eq!(args, ["help", "deploy"]);
+    }
 
     #[test]
     fn the_arguments_do_not_contradict_each_other() {

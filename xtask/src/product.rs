@@ -37,6 +37,8 @@ fn prepare(args: &[String]) -> Outcome<Command> {
     }
     let mut command = Command::new(tools::binary("nuages")?);
     command.args(args);
+    // What it tells people to type begins with this.
+    command.env("NUAGES_CALLED_AS", "cargo xtask");
     let named = args
         .iter()
         .any(|arg| arg == "--project" || arg.starts_with("--project="));
