@@ -1,10 +1,12 @@
 //! Starts the emulators of a test run and sweeps them: what `cargo xtask test` runs before and after the tests.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nuages_emulator::Engine;
+use nuages_emulator::children::Removed;
 use nuages_testkit::emulators::{Kind, Owner, StartError, Sweep, start, state_folder, sweep};
 
 #[derive(Debug, Parser)]
@@ -104,17 +106,22 @@ async fn run(arguments: Arguments) -> Result<(), StartError> {
             };
             let engine = Engine::connect().await?;
             let removed = sweep(&engine, &what).await?;
-            for name in removed
-                .containers
-                .iter()
-                .chain(&removed.networks)
-                .chain(&removed.volumes)
-            {
+            for name in names(&removed) {
                 say(&format!("removed {name}"));
             }
         }
     }
     Ok(())
+}
+
+/// What was removed, each name once: an emulator's network is called as its container is.
+fn names(removed: &Removed) -> BTreeSet<&str> {
+    let all = removed
+        .containers
+        .iter()
+        .chain(&removed.networks)
+        .chain(&removed.volumes);
+    all.map(String::as_str).collect()
 }
 
 #[expect(clippy::print_stdout, reason = "the data that was asked for")]
@@ -125,4 +132,23 @@ fn print(text: &str) {
 #[expect(clippy::print_stderr, reason = "the program's own output")]
 fn say(text: &str) {
     eprintln!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_called_alike_is_named_once() {
+        let of = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let removed = Removed {
+            containers: of(&["ministack-1", "postgres-1"]),
+            networks: of(&["ministack-1"]),
+            volumes: of(&["data-1"]),
+        };
+        assert_eq!(
+            names(&removed).into_iter().collect::<Vec<_>>(),
+            ["data-1", "ministack-1", "postgres-1"]
+        );
+    }
 }
