@@ -26,13 +26,19 @@ const MOST_LINKS: usize = 40;
 /// What an image holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
-    format: u32,
     /// Its C library.
     pub libc: Option<Libc>,
     /// The Python that `python3` or `python` starts.
     pub python: Option<Python>,
     /// Shared libraries where the loader looks for them, by the names under which it does.
     pub libraries: BTreeSet<String>,
+}
+
+/// As it stands in the cache.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    format: u32,
+    contents: Contents,
 }
 
 /// A C library, and its version.
@@ -235,7 +241,6 @@ impl Seen {
             (None, false) => None,
         };
         Contents {
-            format: FORMAT,
             libc,
             python: self.python(path),
             libraries,
@@ -364,12 +369,17 @@ fn inner(path: &Path) -> Option<PathBuf> {
 
 impl BlobStore {
     fn recall_contents(&self, key: &Digest) -> Option<Contents> {
-        let known: Contents = serde_json::from_slice(&std::fs::read(self.contents().join(key.hex())).ok()?).ok()?;
-        (known.format == FORMAT).then_some(known)
+        let known = std::fs::read(self.contents().join(key.hex())).ok()?;
+        let known: Remembered = serde_json::from_slice(&known).ok()?;
+        (known.format == FORMAT).then_some(known.contents)
     }
 
     fn remember_contents(&self, key: &Digest, contents: &Contents) -> Result<(), ImageError> {
-        self.note(contents, &self.contents().join(key.hex()))
+        let remembered = Remembered {
+            format: FORMAT,
+            contents: contents.clone(),
+        };
+        self.note(&remembered, &self.contents().join(key.hex()))
     }
 }
 

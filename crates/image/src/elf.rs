@@ -42,14 +42,20 @@ impl Elf {
         read.map(Some).map_err(|error| error.to_string())
     }
 
+    /// The newest version with this prefix that is asked of any library: `2.34` of `GLIBC_`.
+    pub(crate) fn newest_required(&self, prefix: &str) -> Option<Version> {
+        newest(self.requires.values().flatten(), prefix)
+    }
+
     /// The newest version with this prefix that it offers.
     pub(crate) fn newest_defined(&self, prefix: &str) -> Option<Version> {
-        let numbers = self
-            .defines
-            .iter()
-            .filter_map(|name| version(name.strip_prefix(prefix)?));
-        numbers.max()
+        newest(&self.defines, prefix)
     }
+}
+
+fn newest<'a>(names: impl IntoIterator<Item = &'a String>, prefix: &str) -> Option<Version> {
+    let numbers = names.into_iter().filter_map(|name| version(name.strip_prefix(prefix)?));
+    numbers.max()
 }
 
 /// Two numbers, as in `2.36`.

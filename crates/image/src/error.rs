@@ -129,6 +129,15 @@ pub enum ImageError {
     #[error("failed to read the image to build on")]
     Source(#[from] SourceError),
 
+    /// The project's packages cannot be installed for the base image.
+    #[error("failed to install the project's packages: {why}")]
+    Packages {
+        /// What is wrong with them.
+        why: String,
+        /// What would mend it, where it is known.
+        hint: Option<String>,
+    },
+
     /// The bundle of certificates for the build cannot be used.
     #[error("failed to prepare the certificates for the build: {why}")]
     CaBundle {
@@ -193,6 +202,7 @@ impl ImageError {
             Self::Engine(error) => Some(error.hint()),
             Self::Build { advice, .. } => advice.clone(),
             Self::CaBundle { advice, .. } => Some(advice.clone()),
+            Self::Packages { hint, .. } => hint.clone(),
             Self::NoDockerfile { .. } => {
                 Some("write a Dockerfile, or name it with `[build] dockerfile = \"…\"` in nuages.toml".into())
             }

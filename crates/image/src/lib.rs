@@ -7,7 +7,7 @@
 //! * [`export`] and [`push`]: out of the engine and to a registry, each layer compressed and sent once;
 //! * [`Recipe`]: a base, layers of files and how it is run become an image without an engine, the same on every machine;
 //!   [`OciLayout`]: a folder of images, as a source and as a place to put them; [`Contents`]: what a base holds that
-//!   Python packages depend on;
+//!   Python packages depend on; [`Packages`]: what a lock names, installed for a base, as layers;
 //! * [`Sandbox`] and [`run_once`]: checks in containers of the very image, with a throw-away PostgreSQL.
 //!
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
@@ -37,6 +37,7 @@ mod gzip;
 mod inspect;
 mod layout;
 mod owner;
+mod packages;
 mod push;
 mod recipe;
 mod sandbox;
@@ -61,6 +62,7 @@ pub use forget::forget;
 pub use inspect::{ImageConfig, inspect};
 pub use layout::OciLayout;
 pub use owner::{Swept, sweep};
+pub use packages::{Packages, Requirements, VENV};
 pub use push::{Pushed, push};
 pub use recipe::{Recipe, Runtime};
 pub use sandbox::{Sandbox, SandboxSpec, ensure_image};

@@ -63,6 +63,7 @@ impl BlobStore {
             store.archived(),
             store.selections(),
             store.contents(),
+            store.packages(),
             store.unfinished(),
         ] {
             fs::create_dir_all(&part).map_err(ImageError::file("make the folder", part))?;
@@ -92,6 +93,10 @@ impl BlobStore {
 
     pub(crate) fn contents(&self) -> PathBuf {
         self.folder.join("contents")
+    }
+
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.folder.join("packages")
     }
 
     fn selections(&self) -> PathBuf {

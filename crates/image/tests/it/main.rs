@@ -5,6 +5,7 @@
 mod build;
 mod dockerignore;
 mod export;
+mod packages;
 mod recipe;
 mod registry;
 mod sandbox;

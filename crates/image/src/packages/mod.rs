@@ -1,0 +1,162 @@
+//! Python packages as layers: what a project's lock names, installed for the base image and not for this machine.
+//!
+//! `uv` resolves nothing here and builds nothing: it fetches the wheels that the lock names by their hashes, and unpacks
+//! them. What does not fit the base is refused before anything is pushed, with the package's name.
+//!
+//! The most stable stands first: large packages in layers of their own, the others in a few buckets by their names. Who
+//! changes one package sends that package's layer, and no other.
+//!
+//! Invariant: the same lock and the same base give the same layers on every machine.
+
+mod fit;
+mod installed;
+mod layers;
+mod record;
+mod scripts;
+mod uv;
+
+use std::path::{Path, PathBuf};
+
+use nuages_model::{Progress, Sha256};
+
+pub use layers::VENV;
+use uv::Uv;
+
+use self::installed::Installed;
+use crate::contents::{Contents, Libc, Python};
+use crate::{BlobStore, ImageError, Tree};
+
+/// What is installed otherwise gets another folder.
+const FORMAT: &str = "packages-1";
+
+/// What is to be installed, and for what.
+#[derive(Debug, Clone)]
+pub struct Requirements {
+    /// A `requirements.txt` in which every package has its version and its hashes.
+    pub file: PathBuf,
+    /// The platform, such as `linux/amd64`.
+    pub platform: String,
+}
+
+/// Packages that are installed on this machine for an image.
+#[derive(Debug, Clone)]
+pub struct Packages {
+    installed: Installed,
+    python: Python,
+}
+
+impl Packages {
+    /// Installs what a lock names, for what a base holds. What was installed before is found again.
+    pub async fn install(
+        requirements: &Requirements,
+        base: &Contents,
+        store: &BlobStore,
+        progress: &Progress,
+    ) -> Result<Self, ImageError> {
+        let Requirements { file, platform } = requirements;
+        let python = base.python.clone().ok_or_else(|| ImageError::Packages {
+            why: "the base image has no Python on its PATH".into(),
+            hint: Some("name a base that has one, such as python:3.13-slim, in `[build] base`".into()),
+        })?;
+        let target = target(base.libc, platform)?;
+        let text = std::fs::read(file).map_err(ImageError::file("read", file))?;
+        let mut key = Sha256::new();
+        for part in [FORMAT.as_bytes(), uv::PIN.as_bytes(), target.as_bytes(), &text] {
+            key.update(&(part.len() as u64).to_le_bytes());
+            key.update(part);
+        }
+        key.update(&python.version.0.to_le_bytes());
+        key.update(&python.version.1.to_le_bytes());
+        let folder = store.packages().join(key.finish().hex());
+        if !folder.is_dir() {
+            let uv = Uv::obtain(&store.packages(), progress).await?;
+            let part = tempfile::tempdir_in(store.packages()).map_err(ImageError::file("write", store.packages()))?;
+            uv.install(file, part.path(), &target, python.version, progress).await?;
+            fit::check(&Installed::read(part.path())?, base, platform)?;
+            // Another process may have been faster; what it made is the same.
+            let made = std::fs::rename(part.path(), &folder);
+            if !folder.is_dir() {
+                made.map_err(ImageError::file("write", &folder))?;
+            }
+        }
+        Ok(Self {
+            installed: Installed::read(&folder)?,
+            python,
+        })
+    }
+
+    /// The packages, by name and version.
+    pub fn list(&self) -> impl Iterator<Item = (&str, &str)> {
+        let packages = self.installed.packages.iter();
+        packages.map(|package| (package.name.as_str(), package.version.as_str()))
+    }
+
+    /// The layers in their order, each with a title. They make up a virtual environment at [`VENV`].
+    pub fn layers(&self) -> Result<Vec<(String, Tree)>, ImageError> {
+        layers::of(&self.installed, &self.python)
+    }
+}
+
+/// For what wheels are wanted, in uv's words. A wheel for an older glibc runs on a newer one, so the newest that uv knows
+/// and the base has is asked for.
+fn target(libc: Option<Libc>, platform: &str) -> Result<String, ImageError> {
+    const KNOWN: [u32; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
+    let machine = match platform {
+        "linux/amd64" => "x86_64",
+        "linux/arm64" | "linux/arm64/v8" => "aarch64",
+        other => {
+            return Err(ImageError::Packages {
+                why: format!("there is no way to choose packages for the platform {other}"),
+                hint: Some("use linux/amd64 or linux/arm64".into()),
+            });
+        }
+    };
+    let refuse = |why: &str, hint: &str| ImageError::Packages {
+        why: why.to_owned(),
+        hint: Some(hint.to_owned()),
+    };
+    match libc {
+        Some(Libc::Glibc(2, minor)) => {
+            let known = KNOWN.into_iter().rfind(|known| *known <= minor);
+            let too_old = || {
+                refuse(
+                    &format!("there are no wheels for glibc 2.{minor}"),
+                    "build on a newer image",
+                )
+            };
+            known
+                .map(|known| format!("{machine}-manylinux_2_{known}"))
+                .ok_or_else(too_old)
+        }
+        Some(Libc::Musl(..)) => Ok(format!("{machine}-unknown-linux-musl")),
+        Some(Libc::Glibc(..)) | None => Err(refuse(
+            "the base image has no C library that is known",
+            "build on an image of Debian, Ubuntu or Alpine",
+        )),
+    }
+}
+
+fn below(folder: &Path, path: &str) -> PathBuf {
+    path.split('/')
+        .fold(folder.to_owned(), |folder, name| folder.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_what_the_base_is() {
+        let glibc = |minor| Some(Libc::Glibc(2, minor));
+        assert_eq!(target(glibc(36), "linux/amd64").unwrap(), "x86_64-manylinux_2_36");
+        assert_eq!(target(glibc(30), "linux/amd64").unwrap(), "x86_64-manylinux_2_28");
+        target(glibc(4), "linux/amd64").unwrap_err();
+        assert_eq!(target(glibc(41), "linux/arm64").unwrap(), "aarch64-manylinux_2_40");
+        assert_eq!(
+            target(Some(Libc::Musl(1, 2)), "linux/amd64").unwrap(),
+            "x86_64-unknown-linux-musl"
+        );
+        target(None, "linux/amd64").unwrap_err();
+        target(glibc(36), "linux/riscv64").unwrap_err();
+    }
+}
