@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
-use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
+use bollard::query_parameters::{
+    ListImagesOptionsBuilder, PushImageOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+};
 use futures_util::StreamExt as _;
 use nuages_aws::AwsContext;
 use nuages_ecs::{
@@ -27,6 +29,42 @@ struct Emulated {
     name: String,
     image: ImageRef,
     waiting: Waiting,
+}
+
+/// The engine keeps what an emulator's tasks ran under the emulator's names, and no emulator takes them away.
+impl Drop for Emulated {
+    fn drop(&mut self) {
+        let repository = format!("{}/{}", self.endpoint.registry_host(), self.name);
+        // A runtime cannot be entered twice on one thread.
+        let forgetting = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(forget(&repository));
+        });
+        drop(forgetting.join());
+    }
+}
+
+/// Takes away the names of this repository's images, as far as nothing runs under them.
+async fn forget(repository: &str) {
+    let docker = Docker::connect_with_local_defaults()
+        .unwrap()
+        .negotiate_version()
+        .await
+        .unwrap();
+    let all = ListImagesOptionsBuilder::default().digests(true).build();
+    let images = docker.list_images(Some(all)).await.unwrap();
+    for name in images
+        .iter()
+        .flat_map(|image| image.repo_tags.iter().chain(&image.repo_digests))
+    {
+        if name
+            .strip_prefix(repository)
+            .is_some_and(|rest| rest.starts_with([':', '@']))
+        {
+            let unforced = RemoveImageOptionsBuilder::default().build();
+            drop(docker.remove_image(name, Some(unforced), None).await);
+        }
+    }
 }
 
 impl Emulated {
