@@ -47,6 +47,9 @@ pub struct Health {
     pub live: String,
     /// Asked once in a deployment: is it able to serve?
     pub ready: String,
+    /// A page that people see. Asked once in a deployment, and must answer 2xx.
+    #[serde(skip_serializing_if = "is_root")]
+    pub page: String,
     /// How long a new task may fail before it counts.
     #[serde(serialize_with = "duration::serialize")]
     pub grace: Duration,
@@ -56,7 +59,39 @@ const CPU: u32 = 256;
 const MEMORY: u32 = 512;
 const GRACE: Duration = Duration::from_mins(2);
 const STOP: Duration = Duration::from_secs(30);
+/// The page that is asked for where the file names none.
+const PAGE: &str = "/";
 const HEALTH_HELP: &str = "health = { live = \"/livez\", ready = \"/readyz\" }";
+
+const OF_ALL: &str =
+    "remove it; all services of a release change over alike: strategy = \"rolling\" in the environment";
+const SCALING: &str = "services that scale by their load have no code yet";
+const FIXED: &str = "remove it; `count` says how many tasks run";
+
+/// What a service will say one day, and why nobody can say it yet.
+const LATER: [(&str, &str, &str); 9] = [
+    (
+        "schedule",
+        "services on a schedule have no code yet",
+        "remove `schedule`; a worker such as celery beat can start periodic work meanwhile",
+    ),
+    ("strategy", "a strategy of a single service has no code yet", OF_ALL),
+    ("canary", "the strategy \"canary\" has no code yet", OF_ALL),
+    ("blue-green", "the strategy \"blue-green\" has no code yet", OF_ALL),
+    ("linear", "the strategy \"linear\" has no code yet", OF_ALL),
+    ("alarms", "strategies that watch alarms have no code yet", OF_ALL),
+    ("scaling", SCALING, FIXED),
+    ("autoscaling", SCALING, FIXED),
+    (
+        "singleton",
+        "services of which only one may run have no code yet",
+        "remove it; with `count = 1` two run side by side for a moment while a release changes over",
+    ),
+];
+
+fn is_root(page: &str) -> bool {
+    page == PAGE
+}
 
 impl Service {
     /// The command that runs: for gunicorn with what it needs behind a load balancer, where the file does not say it.
@@ -121,11 +156,10 @@ fn read_one(field: &Field<'_>) -> Option<Service> {
     let stop_timeout = section.get("stop_timeout").map_or(Some(STOP), |field| {
         field.duration(Duration::from_secs(2)..=Duration::from_mins(2))
     });
-    if let Some(schedule) = section.get("schedule") {
-        schedule.refuse_for_now(
-            "services on a schedule have no code yet",
-            "remove `schedule`; a worker such as celery beat can start periodic work meanwhile",
-        );
+    for (key, message, help) in LATER {
+        if let Some(field) = section.get_unlisted(key) {
+            field.refuse_for_now(message, help);
+        }
     }
     section.finish();
     let (cpu, memory) = size?;
@@ -201,6 +235,9 @@ fn health(section: &mut Section<'_>, has_port: bool) -> Option<Health> {
     let mut health = field.section(section.join("health"))?;
     let live = health.require("live", HEALTH_HELP).and_then(|field| path(&field));
     let ready = health.get("ready").map(|field| path(&field));
+    let page = health
+        .get("page")
+        .map_or_else(|| Some(PAGE.to_owned()), |field| path(&field));
     // Below two minutes a slow first start is killed and started again, for ever.
     let grace = health
         .get("grace")
@@ -211,6 +248,7 @@ fn health(section: &mut Section<'_>, has_port: bool) -> Option<Health> {
     Some(Health {
         live,
         ready,
+        page: page?,
         grace: grace?,
     })
 }

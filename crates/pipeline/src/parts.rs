@@ -93,9 +93,10 @@ pub(crate) fn smoke_step(
     let Some(site) = site(config, &ground.outputs, url) else {
         return Ok(None);
     };
+    let health = config.web().and_then(|(_, web)| web.health.as_ref());
     let smoke = SmokeParams {
         site,
-        page: "/".into(),
+        page: health.map_or_else(|| "/".to_owned(), |health| health.page.clone()),
         rollout: None,
     };
     let mut smoke = params(&smoke)?;

@@ -29,7 +29,7 @@ lint = { command = ["ruff", "check", "."] }
 [services.web]
 command = ["gunicorn", "blog.wsgi"]
 port = 8000
-health = { live = "/livez", ready = "/readyz", grace = "180s" }
+health = { live = "/livez", ready = "/readyz", page = "/about/", grace = "180s" }
 cpu = 512
 memory = 2048
 count = 2
@@ -120,7 +120,11 @@ fn every_key_is_read() {
         (name.as_str(), web.port, web.cpu, web.memory, web.count),
         ("web", Some(8000), 512, 2048, 2)
     );
-    assert_eq!(web.health.as_ref().unwrap().grace, Duration::from_mins(3));
+    let health = web.health.as_ref().unwrap();
+    assert_eq!(
+        (health.page.as_str(), health.grace),
+        ("/about/", Duration::from_mins(3))
+    );
     assert_eq!(
         web.effective_command().join(" "),
         "gunicorn --bind 0.0.0.0:8000 --threads 4 --keep-alive 75 --graceful-timeout 50 blog.wsgi"
@@ -249,7 +253,12 @@ fn the_sample_is_valid() {
     for name in project.file.environments() {
         let config = project.environment(name).unwrap();
         assert_eq!(config.app.name.as_str(), "blog");
-        assert!(config.web().is_some());
+        let (_, web) = config.web().unwrap();
+        assert_eq!(
+            web.health.as_ref().unwrap().page,
+            "/",
+            "what is asked where nothing is named"
+        );
     }
     let from_below = nuages_config::Project::find(&dir.join("blog")).unwrap();
     assert_eq!(from_below.dir, project.dir);

@@ -56,7 +56,7 @@ impl Service {
             Err(Bad::Silent(why)) => progress.warning(format!(
                 "`{service}` is as it was before; whether the site serves cannot be seen from this machine ({why})"
             )),
-            Err(Bad::Answer(why)) => progress.warning(format!(
+            Err(Bad::Answer { why, .. }) => progress.warning(format!(
                 "`{service}` is as it was before, and the site does not answer well: {why}"
             )),
         }

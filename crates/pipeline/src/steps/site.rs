@@ -31,12 +31,17 @@ pub(crate) enum Bad {
     /// Nobody answered.
     Silent(String),
     /// An answer came, and it was another one.
-    Answer(String),
+    Answer {
+        /// Its HTTP status.
+        status: u16,
+        /// What was asked, and what came.
+        why: String,
+    },
 }
 
 impl std::fmt::Display for Bad {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Silent(why) | Self::Answer(why)) = self;
+        let (Self::Silent(why) | Self::Answer { why, .. }) = self;
         f.write_str(why)
     }
 }
@@ -95,10 +100,11 @@ impl Site {
             Ok((status, text))
         } else {
             let first: String = telling(&text).chars().take(200).collect();
-            Err(Bad::Answer(format!(
-                "GET {url} answered {status}{}{first}",
-                if first.is_empty() { "" } else { ": " }
-            )))
+            let colon = if first.is_empty() { "" } else { ": " };
+            Err(Bad::Answer {
+                status,
+                why: format!("GET {url} answered {status}{colon}{first}"),
+            })
         }
     }
 
@@ -132,13 +138,13 @@ impl Site {
             };
             match tokio::time::timeout_at(began + limit, row).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(bad @ Bad::Answer(_))) => last = bad,
-                Ok(Err(bad)) if !matches!(last, Bad::Answer(_)) => last = bad,
+                Ok(Err(bad @ Bad::Answer { .. })) => last = bad,
+                Ok(Err(bad)) if !matches!(last, Bad::Answer { .. }) => last = bad,
                 // What came is told rather than that nothing came any more.
                 Ok(Err(_)) | Err(_) => {}
             }
             let patience = match last {
-                Bad::Answer(_) => limit,
+                Bad::Answer { .. } => limit,
                 Bad::Silent(_) => limit.min(REACH),
             };
             if began.elapsed() >= patience {
@@ -234,7 +240,9 @@ mod tests {
     async fn what_goes_on_answering_badly_is_told_when_time_is_up() {
         let server = FakeServer::start(|_| std::future::ready(text(503, "no database"))).await;
         let bad = at(&server.url()).settles(Duration::from_secs(1)).await.unwrap_err();
-        let Bad::Answer(why) = bad else { panic!("{bad:?}") };
+        let Bad::Answer { status: 503, why } = bad else {
+            panic!("{bad:?}")
+        };
         assert!(why.ends_with("/readyz answered 503: no database"), "{why}");
     }
 

@@ -1,7 +1,8 @@
 //! `http.smoke`: asks the application, through the load balancer, whether it is ready, several times in a row, and
 //! whether a page comes.
 //!
-//! Invariant: while it waits for an answer the tasks are watched: one that dies ends the wait, and says why itself.
+//! Invariant: while it waits for an answer the tasks are watched: one that dies ends the wait, and says why itself. So
+//! does an answer that stays the same although the application itself gives it: no load balancer is to blame then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::rollout::{RolloutParams, failure};
-use super::site::{PAUSE, REQUEST, Site};
+use super::site::{Bad, PAUSE, REQUEST, Site};
 use super::{Tools, stop_token};
 
 /// Parameters.
@@ -45,36 +46,108 @@ pub(crate) struct Smoke(pub(crate) Arc<Tools>, pub(crate) SmokeParams);
 const LIMIT: Duration = Duration::from_mins(1);
 /// How often the tasks are looked at.
 const WATCH: Duration = Duration::from_secs(1);
+/// An answer of the application's own that is given so often, and for so long, is the one that it has.
+const STEADY: (u32, Duration) = (5, Duration::from_secs(5));
+
+/// Whether the application itself answered so. The others come from what stands before it while tasks come and go, or
+/// say themselves that they will not last.
+fn is_its_own(status: u16) -> bool {
+    matches!(status, 400..=501) && !matches!(status, 408 | 425 | 429)
+}
+
+/// The same bad answer, again and again.
+#[derive(Debug)]
+struct Same<'a> {
+    path: &'a str,
+    status: u16,
+    times: u32,
+    since: Instant,
+}
+
+impl<'a> Same<'a> {
+    /// After this answer; none where it may be another one the next time.
+    fn after(before: Option<Self>, path: &'a str, bad: &Bad) -> Option<Self> {
+        let &Bad::Answer { status, .. } = bad else { return None };
+        let begun = Self {
+            path,
+            status,
+            times: 0,
+            since: Instant::now(),
+        };
+        let same = before.filter(|before| (before.path, before.status) == (path, status));
+        let same = same.unwrap_or(begun);
+        is_its_own(status).then_some(Self {
+            times: same.times + 1,
+            ..same
+        })
+    }
+
+    fn is_steady(&self) -> bool {
+        self.times >= STEADY.0 && self.since.elapsed() >= STEADY.1
+    }
+}
 
 impl Smoke {
-    /// Asks until all answers are good, or time is up.
+    /// Asks until all answers are good, or a bad one stays, or time is up.
     async fn answer(&self, cx: &StepContext, client: &reqwest::Client) -> Result<SmokeOutput, StepError> {
         let deadline = Instant::now() + LIMIT;
-        let site = &self.1.site;
+        let SmokeParams { site, page, .. } = &self.1;
+        let mut same = None;
         loop {
             let asked = async {
-                site.is_ready(client, Duration::ZERO).await?;
-                site.ask(client, &self.1.page).await
+                let ready = site.is_ready(client, Duration::ZERO).await;
+                ready.map_err(|bad| (site.ready.as_str(), bad))?;
+                site.ask(client, page).await.map_err(|bad| (page.as_str(), bad))
             };
-            let why = match asked.await {
+            let (path, bad) = match asked.await {
                 Ok((status, page)) => {
                     return Ok(SmokeOutput {
                         status,
                         bytes: page.len() as u64,
                     });
                 }
-                Err(why) => why,
+                Err(bad) => bad,
             };
-            if cx.stop_requested() || Instant::now() >= deadline {
-                let hint = format!(
-                    "every task runs, and the application does not answer well: see `nuages logs --env {}`",
-                    cx.env()
-                );
-                return Err(StepError::message(why.to_string()).with_hint(hint));
+            same = Same::after(same, path, &bad);
+            let steady = same.as_ref().is_some_and(Same::is_steady);
+            if steady || cx.stop_requested() || Instant::now() >= deadline {
+                return Err(StepError::message(bad.to_string()).with_hint(self.hint(cx, path, &bad)));
             }
             // Every retry fails in words of its own (addresses, ports); to the one who waits they all mean this.
             cx.progress().status("no good answer through the load balancer yet");
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What mends a bad answer of this path.
+    fn hint(&self, cx: &StepContext, path: &str, bad: &Bad) -> String {
+        const SERVICE: &str = "in `health` of [services.web]";
+        let status = match bad {
+            Bad::Answer { status, .. } => *status,
+            Bad::Silent(_) => 0,
+        };
+        let ready = path == self.1.site.ready;
+        match status {
+            400 => {
+                "Django answers 400 to a host that is not in ALLOWED_HOSTS: add the value of NUAGES_PUBLIC_HOST to it, \
+                    which every task gets"
+                    .into()
+            }
+            404 | 410 if ready => {
+                format!(
+                    "the project has nothing at `{path}`: add it, or name the path that it has with `ready` {SERVICE}"
+                )
+            }
+            404 | 410 => format!(
+                "the project has no page at `{path}`: add one, or name one that it has with `page = \"/…\"` {SERVICE}"
+            ),
+            401 | 403 if !ready => {
+                format!("`{path}` is not for everybody: name a page that is with `page = \"/…\"` {SERVICE}")
+            }
+            _ => format!(
+                "every task runs, and the application does not answer well: see `nuages logs --env {}`",
+                cx.env()
+            ),
         }
     }
 
@@ -143,3 +216,6 @@ impl TypedStep for Smoke {
         LIMIT + REQUEST * 3
     }
 }
+
+#[cfg(test)]
+mod tests;
