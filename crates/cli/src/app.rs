@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nuages_config::{ConfigError, Project};
 use nuages_model::EnvName;
-use nuages_pipeline::{Ending, Environment, OpenOptions, PipelineError, Records, Session, Ui};
+use nuages_pipeline::{Absent, Ending, Environment, OpenOptions, PipelineError, Records, Session, Ui};
 use nuages_saga::{Cancel, Events, Level, MessageLevel};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
@@ -55,10 +55,19 @@ impl App {
         Session::open(&self.project()?, &self.options(env), &self.ui).await
     }
 
+    /// Opens an environment to which the working tree is to go: nothing is made for one that cannot be built.
+    pub(crate) async fn open_to_build(&self, env: &EnvName) -> Result<Session, PipelineError> {
+        let options = OpenOptions {
+            builds: true,
+            ..self.options(env)
+        };
+        Session::open(&self.project()?, &options, &self.ui).await
+    }
+
     /// Opens an environment as it stands: an emulator that does not run is not started.
     pub(crate) async fn look(&self, env: &EnvName) -> Result<Session, PipelineError> {
         let options = OpenOptions {
-            start_emulator: false,
+            emulator: Absent::Told,
             ..self.options(env)
         };
         Session::open(&self.project()?, &options, &self.ui).await
@@ -67,7 +76,7 @@ impl App {
     /// Opens an environment that must be there: an emulator that was stopped is started, and none is made.
     pub(crate) async fn open_existing(&self, project: &Project, env: &EnvName) -> Result<Session, PipelineError> {
         let options = OpenOptions {
-            make_emulator: false,
+            emulator: Absent::Started,
             ..self.options(env)
         };
         Session::open(project, &options, &self.ui).await
@@ -195,12 +204,14 @@ pub(crate) async fn run(cli: Cli) -> Ending {
     // The reporter ends when the last sender is gone.
     let _ = listening.await;
     drop((app, events));
-    let _ = showing.await;
+    if let Ok(shown) = showing.await {
+        screen::wrote(shown);
+    }
     screen::show();
     if let Err(problem) = &ended {
         outcome::explain(problem, ending, choice);
     }
-    ending
+    outcome::complete(ending)
 }
 
 /// A verb's future is large; the stack of the first thread is not.
@@ -228,12 +239,14 @@ async fn dispatch(app: &App, verb: Verb) -> Result<Ending, PipelineError> {
             env,
             deployment,
             list,
+            all,
             page,
             limit,
         } => {
             let which = verbs::history::Which {
                 deployment,
                 list,
+                all,
                 limit: usize::from(limit),
             };
             verbs::history::run(app, &env.env, which, page.as_deref()).await
@@ -252,6 +265,6 @@ async fn dispatch(app: &App, verb: Verb) -> Result<Ending, PipelineError> {
         Verb::Build { env } => verbs::image::build(app, &env.env).await,
         Verb::Push { env } => verbs::image::push(app, &env.env).await,
         Verb::Infra { verb } => verbs::infra::run(app, verb).await,
-        Verb::Doctor => verbs::doctor::run(app).await,
+        Verb::Doctor { env } => verbs::doctor::run(app, env.as_ref()).await,
     }
 }

@@ -132,6 +132,9 @@ pub(crate) enum Verb {
         /// Lists the deployments instead
         #[arg(long, conflicts_with_all = ["deployment", "page"])]
         list: bool,
+        /// Also those in environments that are gone
+        #[arg(long)]
+        all: bool,
         /// Writes a timeline that a browser shows, too
         #[arg(long, value_name = "FILE.html")]
         page: Option<PathBuf>,
@@ -194,8 +197,12 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: InfraVerb,
     },
-    /// What is missing on this machine and in this account
-    Doctor,
+    /// What is missing on this machine and in the accounts, with the command that mends it
+    Doctor {
+        /// Looks at this environment alone; an account that cannot be reached is then a failure, and else a warning
+        #[arg(long, short, env = "NUAGES_ENV", value_name = "NAME")]
+        env: Option<EnvName>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -231,9 +238,14 @@ pub(crate) enum InfraVerb {
         allow_destroy: Vec<String>,
     },
     /// Deletes the environment; what holds data is kept, and named
+    ///
+    /// A local emulator whose project was moved or removed goes with `--project` and the folder that it was made for.
     Down {
         #[command(flatten)]
         env: Env,
+        /// Takes down the local emulator that the project had under a former name instead
+        #[arg(long, value_name = "NAME")]
+        app: Option<String>,
         /// Answers the question
         #[arg(long)]
         yes: bool,
@@ -262,6 +274,41 @@ pub(crate) enum InfraVerb {
         #[arg(long, requires = "apply")]
         yes: bool,
     },
+}
+
+impl Verb {
+    /// The environment that a verb is about.
+    pub(crate) fn env(&self) -> Option<&EnvName> {
+        match self {
+            Self::Init { .. } => None,
+            Self::Doctor { env } => env.as_ref(),
+            Self::Deploy { env, .. }
+            | Self::Plan { env }
+            | Self::Verify { env }
+            | Self::Check { env, .. }
+            | Self::Rollback { env, .. }
+            | Self::Resume { env, .. }
+            | Self::Abort { env, .. }
+            | Self::History { env, .. }
+            | Self::Lease {
+                verb: LeaseVerb::Show { env } | LeaseVerb::Break { env, .. },
+            }
+            | Self::Releases { env, .. }
+            | Self::Status { env }
+            | Self::Logs { env, .. }
+            | Self::Build { env }
+            | Self::Push { env }
+            | Self::Infra {
+                verb:
+                    InfraVerb::Plan { env }
+                    | InfraVerb::Up { env, .. }
+                    | InfraVerb::Down { env, .. }
+                    | InfraVerb::Drift { env }
+                    | InfraVerb::Cost { env }
+                    | InfraVerb::Bootstrap { env, .. },
+            } => Some(&env.env),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use nuages_config::Project;
-use nuages_pipeline::{OpenOptions, Session, Ui, plan, status};
+use nuages_pipeline::{Absent, OpenOptions, Session, Ui, plan, status};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let project = Project::open(Path::new(&dir))?;
     let options = OpenOptions {
         // Only a look: what does not run is not started.
-        start_emulator: false,
+        emulator: Absent::Told,
         ..OpenOptions::new(env.parse()?)
     };
     let ui = Ui::silent();

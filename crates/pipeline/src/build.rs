@@ -3,17 +3,19 @@
 //! Invariant: both are content-addressed. Building or pushing the same content again changes nothing and sends nothing,
 //! and nothing is tagged as a release here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use nuages_config::{CaBundle as ConfigCaBundle, Config};
-use nuages_image::{BuildRequest, Built, CaBundle, Engine};
+use nuages_emulator::local::{LocalEmulator, LocalSettings};
+use nuages_image::{BuildRequest, Built, CaBundle, Engine, Fingerprint};
 use nuages_infra::StackOutputs;
 use nuages_model::{Digest, ImageRef, Sha256};
 use nuages_registry::Ecr;
 use nuages_saga::{MessageLevel, TaskScope};
 
 use crate::error::PipelineError;
+use crate::inputs::Inputs;
 use crate::session::Session;
 use crate::ui::Ui;
 
@@ -54,7 +56,7 @@ const LABEL: &str = "dev.nuages.app";
 const BLOBS: u64 = 5 << 30;
 
 /// What is built for the deployment. `store` is the file of records: a project's folder may hold it, and no image does.
-fn request(config: &Config, store: &Path) -> BuildRequest {
+pub(crate) fn request(config: &Config, store: &Path) -> BuildRequest {
     let build = &config.build;
     let mut args = build.args.clone();
     if let Some(base) = &build.base {
@@ -71,7 +73,10 @@ fn request(config: &Config, store: &Path) -> BuildRequest {
             ConfigCaBundle::File(path) => CaBundle::File(config.project_dir.join(path)),
         }),
         labels: BTreeMap::from([(LABEL.to_owned(), config.app.name.to_string())]),
-        tag: Some(format!("{}deploy", tags_of(config))),
+        tag: Some(format!(
+            "{}deploy",
+            tags_of(config.app.name.as_str(), &config.project_dir)
+        )),
         left_out: COMPANIONS.map(|end| append(store, end)).into(),
         ..BuildRequest::default()
     }
@@ -86,51 +91,71 @@ fn append(file: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// What the engine's names of an application's images begin with.
-fn tags_of(config: &Config) -> String {
-    format!("nuages/{}:", config.app.name)
+/// What the engine's names of a project's images begin with. Two copies of a project have the same application, and often
+/// the same images: each has names of its own, and takes away no other's.
+fn tags_of(app: &str, project: &Path) -> String {
+    let folder = Digest::of(project.as_os_str().as_encoded_bytes());
+    format!("nuages/{app}-{}:", &folder.hex()[..8])
 }
 
-/// Takes away the images that were built for an environment of this machine: by label, and by the names that builds and
-/// the environment's own registry gave them. Base images carry no such label.
-pub(crate) async fn forget_images(config: &Config) -> Result<usize, PipelineError> {
-    let engine = Engine::connect().await?;
-    let (tags, repository) = (tags_of(config), format!("/{}-{}", config.app.name, config.env.name));
-    let unneeded = |name: &str| {
-        let pushed = name.split_once('@').map_or(name, |(repository, _)| repository);
-        let pushed = pushed
-            .rsplit_once(':')
-            .filter(|(_, tag)| !tag.contains('/'))
-            .map_or(pushed, |(it, _)| it);
-        name.starts_with(&tags) || pushed.ends_with(&repository)
+/// Whether a name is one that a local environment's images had: from the project's builds, or from the environment's own
+/// registry at one of the ports that are no other environment's.
+fn is_name_of(name: &str, settings: &LocalSettings, others: &BTreeSet<u16>) -> bool {
+    if name.starts_with(&tags_of(&settings.app, &settings.project)) {
+        return true;
+    }
+    let Some((port, pushed)) = name.strip_prefix("localhost:").and_then(|rest| rest.split_once('/')) else {
+        return false;
     };
-    Ok(nuages_image::forget(&engine, &format!("{LABEL}={}", config.app.name), unneeded).await?)
+    let repository = pushed.split(['@', ':']).next().unwrap_or_default();
+    let is_ours = match &settings.env {
+        Some(env) => repository == format!("{}-{env}", settings.app),
+        None => false,
+    };
+    is_ours && port.parse().is_ok_and(|port| !others.contains(&port))
 }
 
-/// A digest of all that the build depends on: files, Dockerfile, arguments, base image.
-pub(crate) async fn source(config: &Config, store: &Path, engine: &Engine) -> Result<Digest, PipelineError> {
+/// Takes away the images that were built for an environment of this machine, once it is gone: by label, and by the names
+/// that builds and the environment's own registry gave them. Base images carry no such label.
+pub(crate) async fn forget_images(settings: &LocalSettings) -> Result<usize, PipelineError> {
+    let local = nuages_emulator::Engine::connect().await?;
+    let mut others = BTreeSet::new();
+    for other in LocalEmulator::list(&local).await? {
+        others.extend(LocalEmulator::port(&local, &other).await?);
+    }
+    let engine = Engine::connect().await?;
+    let label = format!("{LABEL}={}", settings.app);
+    Ok(nuages_image::forget(&engine, &label, |name| is_name_of(name, settings, &others)).await?)
+}
+
+/// A digest of all that the build depends on: files, Dockerfile, arguments, base image; and each of these.
+pub(crate) async fn source(config: &Config, store: &Path, engine: &Engine) -> Result<(Digest, Inputs), PipelineError> {
     let request = request(config, store);
     let memory = config.project_dir.join(".nuages").join("context.json");
-    let fingerprint = tokio::task::spawn_blocking(move || -> Result<(Digest, Digest), PipelineError> {
+    let (request, context) = tokio::task::spawn_blocking(move || -> Result<(Digest, Fingerprint), PipelineError> {
         let context = request.open_context(&nuages_model::Progress::none())?;
-        Ok((
-            request.fingerprint(&context),
-            context.fingerprint(Some(&memory))?.digest,
-        ))
+        Ok((request.fingerprint(&context), context.fingerprint(Some(&memory))?))
     })
     .await
     .map_err(|e| PipelineError::machine("read the project's files", e))??;
     let mut hash = Sha256::new();
-    hash.update(fingerprint.0.as_str().as_bytes());
-    hash.update(fingerprint.1.as_str().as_bytes());
+    hash.update(request.as_str().as_bytes());
+    hash.update(context.digest.as_str().as_bytes());
+    let mut inputs = Inputs {
+        request,
+        base: None,
+        files: context.files,
+    };
     if let Some(base) = &config.build.base {
         // A base that was rebuilt or pulled anew is another base. One that is not there yet will be by the time that
         // anything is built.
         if let Ok(there) = nuages_image::inspect(engine, base).await {
-            hash.update(format!("{there:?}").as_bytes());
+            let there = format!("{there:?}");
+            hash.update(there.as_bytes());
+            inputs.base = Some(Digest::of(there.as_bytes()));
         }
     }
-    Ok(hash.finish())
+    Ok((hash.finish(), inputs))
 }
 
 /// Builds the image that is deployed, and the stages that checks run in. `store` is the file of records, which is left
@@ -167,13 +192,14 @@ async fn build_in(
             Some("add `USER 10001` to the Dockerfile's last stage".into()),
         );
     }
+    let tags = tags_of(config.app.name.as_str(), &config.project_dir);
     let mut stages = BTreeMap::new();
     for check in config.checks.values() {
         if let Some(stage) = check.target.as_ref().filter(|stage| !stages.contains_key(*stage)) {
             let child = task.child(format!("build/{stage}"), format!("Stage {stage}"));
             let request = BuildRequest {
                 target: Some(stage.clone()),
-                tag: Some(format!("nuages/{}:{}", config.app.name, stage.to_lowercase())),
+                tag: Some(format!("{tags}{}", stage.to_lowercase())),
                 ..request.clone()
             };
             match nuages_image::build(engine, &request, &child.progress(), &stop).await {
@@ -270,5 +296,37 @@ pub(crate) fn bytes(n: u64) -> String {
         format!("{:.1} kB", n / 1e3)
     } else {
         format!("{n} bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_project_has_image_names_of_its_own() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let settings = |folder: &Path| LocalSettings {
+            env: Some("local".into()),
+            ..LocalSettings::new("blog", folder).unwrap()
+        };
+        let (here, there) = (settings(here.path()), settings(there.path()));
+        let others = BTreeSet::from([4567]);
+        let built = |of: &LocalSettings| format!("{}deploy", tags_of(&of.app, &of.project));
+        assert!(is_name_of(&built(&here), &here, &others));
+        assert!(!is_name_of(&built(&there), &here, &others));
+        for (name, ours) in [
+            ("localhost:4566/blog-local@sha256:6bab", true),
+            ("localhost:4566/blog-local:build-6bab", true),
+            ("localhost:4567/blog-local@sha256:6bab", false),
+            ("localhost:4566/shop-local@sha256:6bab", false),
+            ("localhost:4566/blog-staging@sha256:6bab", false),
+            ("localhost:4566/team/blog-local:1", false),
+            ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/blog-local:1", false),
+            ("nuages/blog-tools:1", false),
+            ("<none>:<none>", false),
+        ] {
+            assert_eq!(is_name_of(name, &here, &others), ours, "{name}");
+        }
     }
 }

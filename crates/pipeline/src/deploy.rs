@@ -8,7 +8,7 @@ use nuages_config::Config;
 use nuages_image::Engine;
 use nuages_model::{ImageRef, ReleaseId};
 use nuages_releases::{CheckRecord, GitState, Release, ReleaseDraft, ReleaseOutcome, ReleaseRef};
-use nuages_saga::{Holder, JournalStore as _, LeaseGuard, Outcome, SagaError};
+use nuages_saga::{Holder, JournalStore as _, LeaseGuard, MessageLevel, Outcome, SagaError};
 use url::Url;
 
 use crate::build::{PushedImage, build};
@@ -21,7 +21,7 @@ use crate::probe::Probed;
 use crate::run::{Run, conclude};
 use crate::session::Session;
 use crate::ui::{Ui, count};
-use crate::{checks, fingerprint, infra, live, preflight, probe, secrets, stack};
+use crate::{checks, fingerprint, infra, inputs, live, preflight, probe, secrets, stack, tree};
 
 /// How a deployment is made.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +50,14 @@ pub async fn deploy(session: &Session, options: &DeployOptions, ui: &Ui) -> Resu
     let lease = session.lease("deploy").await?;
     let deployed = deploy_in(session, options, &lease, ui).await;
     lease.release().await;
-    deployed
+    match deployed {
+        Err(error) if ui.stopped() => {
+            // Where even the store cannot be read, what was cut off is all that is known.
+            let serving = session.store.serving().await.ok().flatten();
+            Err(error.cut_off(serving.map(|serving| serving.number)))
+        }
+        deployed => deployed,
+    }
 }
 
 async fn deploy_in(
@@ -60,10 +67,12 @@ async fn deploy_in(
     ui: &Ui,
 ) -> Result<Deployed, PipelineError> {
     let config = &session.config;
+    tree::look(config, session.store.store().path()).await?;
     let ground = stand(session, options, lease, ui).await?;
+    tell_unrecorded(session, &ground, ui).await?;
     let engine = Engine::connect().await?;
     let git = git_state(config).await;
-    let source = crate::build::source(config, session.store.store().path(), &engine).await?;
+    let (source, inputs) = crate::build::source(config, session.store.store().path(), &engine).await?;
     let fingerprint = fingerprint::of(&source, config, ground.secrets.versions().into_iter());
     if !options.force
         && let Some(serving) = unchanged(session, &ground, &fingerprint, ui).await?
@@ -84,7 +93,10 @@ async fn deploy_in(
         checks,
         fingerprint,
     };
-    release(session, lease, &ground, made, ui).await
+    let fingerprint = made.fingerprint.clone();
+    let deployed = release(session, lease, &ground, made, ui).await?;
+    inputs::keep(&session.store, &fingerprint, inputs).await;
+    Ok(deployed)
 }
 
 /// An image in the registry, with what its release records of how it came to be.
@@ -112,6 +124,22 @@ pub(crate) async fn stand(
     }
     go_on(ui)?;
     Ok(ground)
+}
+
+/// Says what serves where this store has no record of it: whoever reads on takes it for the first deployment.
+async fn tell_unrecorded(session: &Session, ground: &Ground, ui: &Ui) -> Result<(), PipelineError> {
+    if session.store.serving().await?.is_some() {
+        return Ok(());
+    }
+    for running in live::unrecorded(session, &ground.outputs.cluster).await? {
+        let text = format!(
+            "`{}` runs {running}, of which this store has no record: it is replaced, and no rollback returns to it",
+            running.service
+        );
+        ui.events
+            .message(MessageLevel::Warning, text, Some(live::OTHER_STORE.to_owned()));
+    }
+    Ok(())
 }
 
 /// Makes the release of an image that is in the registry, and waits until it serves.
@@ -157,7 +185,10 @@ pub(crate) async fn release(
 /// Ends a verb between two phases, where nothing has to be undone.
 fn go_on(ui: &Ui) -> Result<(), PipelineError> {
     if ui.stopped() {
-        Err(PipelineError::Cancelled)
+        Err(PipelineError::Cancelled {
+            serves: None,
+            cut_off: None,
+        })
     } else {
         Ok(())
     }
@@ -181,12 +212,26 @@ pub(crate) async fn unchanged(
     }
     let url = stack::public_url(session, &ground.outputs)?;
     let task = ui.events.task("compare", "Compare with what serves");
-    let differs = match live::differs(session, &ground.outputs.cluster, &serving).await {
+    let progress = task.progress();
+    let differs = match live::differs(session, &ground.outputs.cluster, &serving, &progress).await {
         // Steady tasks are not yet a site that answers.
-        Ok(None) => Ok(live::silent(session, &ground.outputs, url.as_ref()).await),
+        Ok(None) => Ok(live::silent(session, &ground.outputs, url.as_ref(), &progress).await),
         other => other,
     };
     match differs {
+        Ok(None) if session.restarted() => {
+            let tasks: u32 = session.config.services.values().map(|service| service.count).sum();
+            let tasks = count(usize::try_from(tasks).unwrap_or_default(), "task");
+            task.done(format!(
+                "{} serves again with {tasks}, and nothing changed",
+                serving.number
+            ));
+            Ok(Some(Deployed {
+                release: serving,
+                url,
+                changed: false,
+            }))
+        }
         Ok(None) => {
             task.unchanged(format!("{} serves, and nothing changed", serving.number));
             Ok(Some(Deployed {

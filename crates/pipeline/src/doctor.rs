@@ -1,30 +1,52 @@
 //! What is missing on this machine and in this account, with the command that mends it.
 //!
-//! Invariant: reads only, and one thing that is missing hides no other.
+//! Invariant: reads only, and one thing that is missing hides no other. What nobody asked for is no failure: who deploys to
+//! this machine alone has credentials for no account.
 
 use nuages_aws::{AwsContext, AwsSettings};
 use nuages_config::Project;
 use nuages_image::Engine;
-use nuages_model::Finding;
+use nuages_model::{EnvName, Finding, Level};
 
 use crate::error::PipelineError;
+use crate::left_behind::{self, LeftBehind};
 
 /// One thing that was looked at.
 pub type DoctorFinding = Finding;
 
-/// Looks at everything that nuages needs. `project` may be missing or broken: that is a finding too.
-pub async fn doctor(project: Result<&Project, &PipelineError>) -> Vec<DoctorFinding> {
+/// Looks at everything that nuages needs: for this environment, or for all of them. `project` may be missing or broken:
+/// that is a finding too. An account that cannot be reached is a warning where its environment was not asked for.
+pub async fn doctor(
+    project: Result<&Project, &PipelineError>,
+    env: Option<&EnvName>,
+) -> Result<Vec<DoctorFinding>, PipelineError> {
     let mut findings = vec![engine().await, python().await, git().await];
     match project {
         Err(error) => findings.push(failed("project", error.to_string(), error.hint())),
         Ok(project) => {
             findings.push(Finding::ok("project", format!("{}", project.file.path().display())));
-            for env in project.file.environments() {
-                findings.push(environment(project, env).await);
+            if let Some(env) = env {
+                // One that is not in the file was misspelt, and nothing is missing.
+                if !project.file.environments().any(|known| known == env) {
+                    project.environment(env)?;
+                }
+                findings.push(environment(project, env, Level::Fail).await);
+            } else {
+                for env in project.file.environments() {
+                    findings.push(environment(project, env, Level::Warn).await);
+                }
             }
         }
     }
-    findings
+    findings.extend(emulators_left_behind().await);
+    Ok(findings)
+}
+
+/// Containers, networks and volumes that somebody may have forgotten. Without an engine there are none.
+async fn emulators_left_behind() -> Vec<Finding> {
+    let all = left_behind::left_behind().await.unwrap_or_default();
+    let finding = |left: LeftBehind| Finding::warn("left behind", format!("{left}, is still there")).hint(left.hint());
+    all.into_iter().map(finding).collect()
 }
 
 fn failed(subject: impl Into<String>, message: String, hint: Option<String>) -> Finding {
@@ -86,7 +108,8 @@ async fn git() -> Finding {
     }
 }
 
-async fn environment(project: &Project, env: &nuages_model::EnvName) -> Finding {
+/// One environment; `unreached` is what an account that cannot be reached amounts to.
+async fn environment(project: &Project, env: &EnvName, unreached: Level) -> Finding {
     let subject = format!("environment {env}");
     let config = match project.environment(env) {
         Ok(config) => config,
@@ -107,6 +130,9 @@ async fn environment(project: &Project, env: &nuages_model::EnvName) -> Finding 
         Ok(aws) => {
             Finding::ok(subject, format!("{} in {}", aws.identity().arn, aws.region())).proof("sts:GetCallerIdentity")
         }
-        Err(error) => failed(subject, error.to_string(), error.hint()),
+        Err(error) => Finding {
+            level: unreached,
+            ..failed(subject, error.to_string(), error.hint())
+        },
     }
 }

@@ -12,9 +12,9 @@ use nuages_saga::{LeaseGuard, MessageLevel};
 use crate::environment::lease;
 use crate::error::PipelineError;
 use crate::records::Records;
-use crate::session::{OpenOptions, Session, has_own_emulator, remove_emulator};
+use crate::session::{OpenOptions, Session, has_own_emulator, remove_emulator, tell_ignored};
 use crate::ui::Ui;
-use crate::{secrets, stack};
+use crate::{left_behind, secrets, stack};
 
 /// How long services may take to drain.
 const DRAIN: Duration = Duration::from_mins(15);
@@ -39,6 +39,7 @@ async fn local_down(
     config: &Config,
     ui: &Ui,
 ) -> Result<DownOutcome, PipelineError> {
+    tell_ignored(config, &ui.events);
     let store = match Records::open(project, options, ui).await {
         Ok(records) => records.store,
         Err(error) => {
@@ -55,7 +56,7 @@ async fn local_down(
     let existed = async {
         let existed = remove_emulator(config, ui).await?;
         if let (Some(store), Some(lease)) = (&store, &lease) {
-            store.set_serving(lease.fence(), None).await?;
+            store.taken_down(lease.fence()).await?;
         }
         Ok::<_, PipelineError>(existed)
     };
@@ -63,6 +64,7 @@ async fn local_down(
     if let Some(lease) = lease {
         lease.release().await;
     }
+    left_behind::tell(ui).await;
     Ok(DownOutcome {
         existed: existed?,
         retained: Vec::new(),
@@ -115,7 +117,7 @@ pub(crate) async fn down_in(session: &Session, lease: &LeaseGuard, ui: &Ui) -> R
     } else {
         task.unchanged("there is none");
     }
-    session.store.set_serving(lease.fence(), None).await?;
+    session.store.taken_down(lease.fence()).await?;
     if session.aws.quirks().is_emulator() {
         secrets::manager(session).delete_generated(true).await?;
     }

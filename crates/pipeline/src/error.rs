@@ -18,7 +18,7 @@ use nuages_infra::InfraError;
 use nuages_migrate::MigrateError;
 use nuages_model::Finding;
 use nuages_registry::RegistryError;
-use nuages_releases::ReleasesError;
+use nuages_releases::{ReleaseNumber, ReleasesError};
 use nuages_saga::{DeploymentId, ErrorReport, SagaError, StuckStep};
 use nuages_secrets::SecretsError;
 
@@ -190,8 +190,14 @@ pub enum PipelineError {
         env: String,
     },
     /// It was interrupted before anything had to be undone.
-    #[error("interrupted; nothing that serves was changed")]
-    Cancelled,
+    #[error("interrupted; {}", .serves.map_or("nothing that serves was changed".to_owned(), |v| format!("{v} serves as before")))]
+    Cancelled {
+        /// The release that serves, where one does.
+        serves: Option<ReleaseNumber>,
+        /// What was cut off.
+        #[source]
+        cut_off: Option<Box<PipelineError>>,
+    },
     /// Something of this machine failed.
     #[error("failed to {what}")]
     Machine {
@@ -300,6 +306,24 @@ impl PipelineError {
         )
     }
 
+    /// What this is where somebody asked for the end: work that was cut off fails in its own words, which tell nobody that
+    /// all serves as before. What the saga has to say of itself stays.
+    pub(crate) fn cut_off(self, serves: Option<ReleaseNumber>) -> Self {
+        let cut_off = match self {
+            Self::Cancelled { cut_off, .. } => cut_off,
+            Self::Image(_)
+            | Self::Registry(_)
+            | Self::Ecs(_)
+            | Self::Migrate(_)
+            | Self::Aws(_)
+            | Self::Secrets(_)
+            | Self::Checks { .. }
+            | Self::Machine { .. } => Some(Box::new(self)),
+            other => return other,
+        };
+        Self::Cancelled { serves, cut_off }
+    }
+
     /// How the verb ended.
     pub fn ending(&self) -> Ending {
         match self {
@@ -308,8 +332,10 @@ impl PipelineError {
             | Self::Arguments { .. }
             | Self::Aws(AwsError::BadEndpoint { .. } | AwsError::CaBundle { .. })
             | Self::Infra(InfraError::Spec(_))
+            | Self::Releases(ReleasesError::Shared(_))
             | Self::Secrets(SecretsError::Invalid { .. }) => Ending::BadInput,
             Self::Preflight { .. }
+            | Self::Image(ImageError::NoDockerfile { .. })
             | Self::Refused { .. }
             | Self::StoreRefused { .. }
             | Self::Saga(SagaError::Stale(_) | SagaError::Unfinished(_) | SagaError::UnknownKind { .. })
@@ -332,6 +358,9 @@ impl PipelineError {
             )
             | Self::Releases(
                 ReleasesError::Create { .. }
+                | ReleasesError::InTheWay { .. }
+                | ReleasesError::Dangling { .. }
+                | ReleasesError::Unreadable { .. }
                 | ReleasesError::Newer { .. }
                 | ReleasesError::Damaged { .. }
                 | ReleasesError::Foreign(_),
@@ -348,7 +377,7 @@ impl PipelineError {
             Self::Saga(SagaError::Held(_)) => Ending::Held,
             Self::Saga(SagaError::LeaseLost | SagaError::Observe { .. }) | Self::Detached { .. } => Ending::Detached,
             Self::Stuck { .. } => Ending::Stuck,
-            Self::Interrupted { .. } | Self::Cancelled | Self::Infra(InfraError::Cancelled { .. }) => {
+            Self::Interrupted { .. } | Self::Cancelled { .. } | Self::Infra(InfraError::Cancelled { .. }) => {
                 Ending::Interrupted
             }
             Self::Emulator(_)
@@ -380,6 +409,7 @@ impl PipelineError {
             Self::Infra(error) | Self::Bootstrap(error) => error.hint(),
             Self::Secrets(error) => error.hint(),
             Self::Image(error) => error.hint().or_else(|| match error {
+                ImageError::Sink(error) => error.source.downcast_ref().and_then(RegistryError::hint),
                 ImageError::Build { dockerfile, .. } => Some(format!(
                     "mend {dockerfile} or what it copies, and run this again; what serves was not touched"
                 )),
@@ -397,7 +427,7 @@ impl PipelineError {
             ),
             Self::Preflight { findings } => findings.iter().find_map(|finding| finding.hint.clone()),
             Self::Undone { cause, .. } => cause.report.hint.clone(),
-            Self::Interrupted { .. } | Self::Cancelled => Some("run the command again when you like".into()),
+            Self::Interrupted { .. } | Self::Cancelled { .. } => Some("run the command again when you like".into()),
             Self::Stuck {
                 env,
                 script: Some(script),

@@ -3,14 +3,21 @@
 //! Invariant: afterwards the container runs at the address that `DATABASE_URL` names, and the person knows what was
 //! lost. Whoever stopped or removed it did so behind the emulator's back, which goes on calling it available.
 
+use std::time::Duration;
+
 use nuages_emulator::Engine;
 use nuages_emulator::local::{LocalDatabase, LocalEmulator};
 use nuages_infra::{Stack, StackSpec, UpOutcome};
 use nuages_saga::{MessageLevel, TaskScope};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
 use crate::session::{Session, local_settings};
+
+/// How long a restarted emulator may take to start a database again, before it is taken for gone.
+const RESPAWN: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// What has to be done about a database, and what the person is told.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +60,16 @@ pub(crate) async fn revive(
     let engine = Engine::connect().await?;
     let settings = local_settings(&session.config)?;
     let mut found = LocalEmulator::database(&engine, &settings, &database.identifier).await?;
+    if session.restarted() {
+        // An emulator that was restarted answers before it has made its databases' containers again.
+        let deadline = Instant::now() + RESPAWN;
+        while !matches!(found, LocalDatabase::Running { .. }) && Instant::now() < deadline {
+            task.progress()
+                .status("waiting for the local database, which the emulator starts again");
+            tokio::time::sleep(PAUSE).await;
+            found = LocalEmulator::database(&engine, &settings, &database.identifier).await?;
+        }
+    }
     let mut remedy = remedy_for(&found, told);
     if remedy == Remedy::Start {
         task.progress().status("starting the local database, which was stopped");

@@ -5,11 +5,12 @@
 
 use nuages_config::Backup;
 use nuages_image::Engine;
+use nuages_model::Progress;
 
 use crate::error::PipelineError;
 use crate::session::Session;
 use crate::ui::{Ui, count};
-use crate::{fingerprint, infra, live, secrets, stack};
+use crate::{fingerprint, infra, inputs, live, secrets, stack, tree};
 
 /// What a deployment would do, as far as it can be known without pushing anything or leaving anything behind.
 #[derive(Debug, Clone)]
@@ -41,6 +42,7 @@ impl Planned {
 pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> {
     secrets::check_database(session)?;
     let config = &session.config;
+    tree::look(config, session.store.store().path()).await?;
     let infra_plan = infra::infra_plan(session, ui).await?;
     let stack = stack::stack(session);
     let known = stack.describe().await?.filter(nuages_infra::StackState::stands);
@@ -56,24 +58,26 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
         .collect();
 
     let engine = Engine::connect().await?;
-    let source = crate::build::source(config, session.store.store().path(), &engine).await?;
+    let (source, inputs) = crate::build::source(config, session.store.store().path(), &engine).await?;
     let resolved = secrets::as_resolved(inspection);
     let fingerprint = fingerprint::of(&source, config, resolved.versions().into_iter());
     let serving = session.store.serving().await?;
+    // What no record tells of is asked of ECS.
+    let unrecorded = match (&serving, &outputs) {
+        (None, Some(outputs)) => live::unrecorded(session, &outputs.cluster).await?,
+        _ => Vec::new(),
+    };
     let why = match (&serving, &outputs) {
+        (None, _) if !unrecorded.is_empty() => Some("this store has no record of what serves".to_owned()),
         (None, _) | (_, None) => Some("nothing serves yet".to_owned()),
         (Some(serving), Some(outputs)) => {
             if serving.world != Some(outputs.world) {
                 Some("the environment is not the one on record".to_owned())
             } else if serving.fingerprint == fingerprint {
-                live::differs(session, &outputs.cluster, serving).await?
-            } else if serving.config_hash == config.fingerprint().as_str() {
-                Some(format!(
-                    "the project's files, base image or secrets are not those of {}",
-                    serving.number
-                ))
+                live::differs(session, &outputs.cluster, serving, &Progress::none()).await?
             } else {
-                Some(format!("the configuration is not that of {}", serving.number))
+                let versions = resolved.versions().into_iter();
+                Some(inputs::differences(&session.store, serving, config, versions, &inputs).await)
             }
         }
     };
@@ -81,8 +85,13 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
     let mut known_after = Vec::new();
     if why.is_some() {
         for (name, service) in &config.services {
-            let what = match serving.as_ref().and_then(|serving| serving.task_definitions.get(name)) {
-                Some(arn) => format!("~ service {name}: {} → known after push", arn.name()),
+            let recorded = serving.as_ref().and_then(|serving| serving.task_definitions.get(name));
+            let running = unrecorded.iter().find(|running| running.service == *name);
+            let runs = recorded
+                .map(|arn| arn.name().to_owned())
+                .or_else(|| running.map(ToString::to_string));
+            let what = match runs {
+                Some(runs) => format!("~ service {name}: {runs} → known after push"),
                 None => format!(
                     "+ service {name} with {}",
                     count(usize::try_from(service.count).unwrap_or(0), "task")
@@ -93,7 +102,14 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
         known_after.push("the image's digest: after build".to_owned());
         known_after.push("pending migrations: after push, by a probe in the environment".to_owned());
     }
-    let notes = backups(session).filter(|_| why.is_some()).into_iter().collect();
+    let unknown = (!unrecorded.is_empty()).then(|| {
+        format!(
+            "no rollback returns to what serves now, since this store has no record of it; {}",
+            live::OTHER_STORE
+        )
+    });
+    let backups = backups(session).filter(|_| why.is_some());
+    let notes = unknown.into_iter().chain(backups).collect();
     let checks = if why.is_some() {
         config.checks.keys().cloned().collect()
     } else {

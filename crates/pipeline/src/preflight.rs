@@ -13,7 +13,7 @@ use crate::infra::Ground;
 use crate::layout::Layout;
 use crate::session::Session;
 use crate::ui::Ui;
-use crate::{secrets, stack};
+use crate::{live, secrets, stack};
 
 /// Runs the preflight of a release, and refuses where anything would fail.
 pub(crate) async fn preflight(
@@ -177,7 +177,10 @@ pub async fn verify(session: &Session, ui: &Ui) -> Result<Vec<Finding>, Pipeline
                 "stack",
                 format!("the environment `{}` has no stack yet", session.config.env.name),
             )
-            .hint(format!("nuages deploy --env {}", session.config.env.name)),
+            .hint(format!(
+                "make it with `nuages deploy --env {}`",
+                session.config.env.name
+            )),
         ]);
     };
     let outputs = state.outputs()?;
@@ -196,7 +199,18 @@ pub async fn verify(session: &Session, ui: &Ui) -> Result<Vec<Finding>, Pipeline
         })
         .collect();
     let Some(serving) = session.store.serving().await? else {
-        let mut findings = vec![identity(session), Finding::skip("image", "nothing was deployed yet")];
+        let mut findings = vec![identity(session)];
+        let unrecorded = live::unrecorded(session, &outputs.cluster).await?;
+        if unrecorded.is_empty() {
+            findings.push(Finding::skip("image", "nothing was deployed yet"));
+        }
+        for running in unrecorded {
+            let text = format!(
+                "`{}` runs {running}, of which this store has no record",
+                running.service
+            );
+            findings.push(Finding::warn("image", text).hint(live::OTHER_STORE));
+        }
         findings.extend(missing);
         findings.extend(network(session, &outputs).await);
         findings.extend(roles(session, &outputs).await);

@@ -3,7 +3,7 @@
 //! Invariant: the records are found under the same key as those of a connected [`Session`](crate::Session). Where that
 //! takes a connection (an emulator that somebody else runs says itself which account it is), it is made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nuages_aws::AwsContext;
 use nuages_config::{Config, Project};
@@ -13,7 +13,7 @@ use nuages_saga::{Events, MessageLevel};
 
 use crate::error::PipelineError;
 use crate::recorded;
-use crate::session::{OpenOptions, Session, has_own_emulator, local_settings, quirks};
+use crate::session::{Absent, OpenOptions, Session, has_own_emulator, local_settings, quirks};
 use crate::ui::Ui;
 
 /// What is on record of an environment.
@@ -27,14 +27,14 @@ impl Records {
     /// Finds an environment's records. Makes none.
     pub async fn open(project: &Project, options: &OpenOptions, ui: &Ui) -> Result<Self, PipelineError> {
         let config = project.environment(&options.env)?;
-        if !nuages_releases::location(&config.project_dir, options.store.as_deref()).exists() {
+        if !nuages_releases::is_there(&place(&config, options))? {
             return Ok(Self { store: None });
         }
         let store = if let Some(account) = account(&config)? {
             open_store(&config, account, !quirks(&config).is_emulator(), options, &ui.events).await?
         } else {
             let options = OpenOptions {
-                start_emulator: false,
+                emulator: Absent::Told,
                 ..options.clone()
             };
             Session::open(project, &options, ui).await?.environment.store
@@ -47,6 +47,11 @@ impl Records {
         let store = recorded::only(store, env).await?;
         Ok(Self { store: Some(store) })
     }
+}
+
+/// Where an environment's records are, or would be.
+pub(crate) fn place(config: &Config, options: &OpenOptions) -> PathBuf {
+    nuages_releases::location(&config.project_dir, options.store.as_deref())
 }
 
 /// The account that a connection would prove, where the settings say it.
@@ -87,7 +92,7 @@ async fn open_store(
         named: options.store.is_some(),
     };
     judge(circumstances, events)?;
-    let path = nuages_releases::location(&config.project_dir, options.store.as_deref());
+    let path = place(config, options);
     let key = EnvironmentKey {
         account,
         region: config.region.clone(),

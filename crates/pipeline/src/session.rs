@@ -11,10 +11,11 @@ use nuages_emulator::EmulatorError;
 use nuages_emulator::images::{self, ImageSet, Source};
 use nuages_emulator::local::{Found, LocalEmulator, LocalSettings, LocalStatus, Running};
 use nuages_model::{AccountId, EnvName, Secret};
-use nuages_saga::MessageLevel;
+use nuages_saga::{Events, MessageLevel};
 
 use crate::environment::Environment;
 use crate::error::PipelineError;
+use crate::left_behind;
 use crate::records;
 use crate::ui::{Ui, count};
 
@@ -30,10 +31,21 @@ pub struct OpenOptions {
     pub store: Option<PathBuf>,
     /// Whether a CI system runs this.
     pub ci: bool,
-    /// Whether a local emulator that does not run is started.
-    pub start_emulator: bool,
-    /// Whether one that is not there is made. What goes on from an earlier deployment has no use for an empty one.
-    pub make_emulator: bool,
+    /// What is done where a local emulator does not run.
+    pub emulator: Absent,
+    /// Whether the working tree is to be built: what it lacks is then told before an emulator is made for it.
+    pub builds: bool,
+}
+
+/// What is done where a local emulator does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// It is said: whoever only looks starts nothing.
+    Told,
+    /// One that was stopped is started, and none is made: what goes on from an earlier deployment has no use for an empty one.
+    Started,
+    /// It is started, or made.
+    Made,
 }
 
 impl OpenOptions {
@@ -43,8 +55,8 @@ impl OpenOptions {
             env,
             store: None,
             ci: false,
-            start_emulator: true,
-            make_emulator: true,
+            emulator: Absent::Made,
+            builds: false,
         }
     }
 }
@@ -69,6 +81,8 @@ pub struct LocalEndpoint {
     pub account: String,
     /// Whether it was not there before this session.
     pub made: bool,
+    /// Whether it, and so all that runs in it, was started again since the last session.
+    pub restarted: bool,
 }
 
 impl Deref for Session {
@@ -83,15 +97,22 @@ impl Session {
     /// the store.
     pub async fn open(project: &Project, options: &OpenOptions, ui: &Ui) -> Result<Self, PipelineError> {
         let config = project.environment(&options.env)?;
-        let emulator = match (&config.emulator, std::env::var_os("AWS_ENDPOINT_URL")) {
-            (Some(_), None) if options.start_emulator => {
-                if !options.make_emulator {
-                    require_emulator(&config).await?;
-                }
-                Some(start_emulator(&config, ui).await?)
+        let store = records::place(&config, options);
+        // A store that will not do is told before an emulator is made.
+        nuages_releases::is_there(&store)?;
+        if options.builds {
+            crate::tree::look(&config, &store).await?;
+        }
+        tell_ignored(&config, &ui.events);
+        let emulator = if !has_own_emulator(&config) {
+            None
+        } else if options.emulator == Absent::Told {
+            find_emulator(&config, ui).await?
+        } else {
+            if options.emulator == Absent::Started {
+                require_emulator(&config).await?;
             }
-            (Some(_), None) => find_emulator(&config).await?,
-            _ => None,
+            Some(start_emulator(&config, ui).await?)
         };
         let settings = aws_settings(&config, emulator.as_ref())?;
         let aws = AwsContext::connect(&settings).await?;
@@ -116,20 +137,48 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a local emulator was started again since the last session, and starts again what runs in it.
+    pub(crate) fn restarted(&self) -> bool {
+        self.emulator.as_ref().is_some_and(|emulator| emulator.restarted)
+    }
+
     /// `APP-ENV`.
     pub fn name(&self) -> String {
         format!("{}-{}", self.config.app.name, self.config.env.name)
     }
 }
 
-/// Whether the environment is an emulator that nuages runs itself.
+/// Whether the environment is an emulator that nuages runs itself. An endpoint in the surroundings is often there for
+/// other programs; it takes the emulator's place only where it is said to be an emulator.
 pub(crate) fn has_own_emulator(config: &Config) -> bool {
-    config.emulator.is_some() && std::env::var_os("AWS_ENDPOINT_URL").is_none()
+    config.emulator.is_some() && !(named_endpoint().is_some() && is_said("NUAGES_EMULATOR"))
+}
+
+/// Says that an endpoint has no meaning for an environment with an emulator of its own.
+pub(crate) fn tell_ignored(config: &Config, events: &Events) {
+    let Some(endpoint) = named_endpoint().filter(|_| has_own_emulator(config)) else {
+        return;
+    };
+    let env = &config.env.name;
+    let text =
+        format!("AWS_ENDPOINT_URL ({endpoint}) is left aside: `{env}` has an emulator of its own on this machine");
+    let hint = format!("to use that endpoint for `{env}`, say which emulator it is: NUAGES_EMULATOR=ministack");
+    events.message(MessageLevel::Warning, text, Some(hint));
+}
+
+fn named_endpoint() -> Option<String> {
+    std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty())
+}
+
+fn is_said(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// How the other side differs from AWS, as far as settings and surroundings say it without a connection.
 pub(crate) fn quirks(config: &Config) -> Quirks {
-    let named = std::env::var("AWS_ENDPOINT_URL").ok().and_then(|url| url.parse().ok());
+    let named = named_endpoint()
+        .filter(|_| !has_own_emulator(config))
+        .and_then(|url| url.parse().ok());
     // Which port an emulator of nuages' own has is known only when it runs, and nothing here depends on it.
     let own = || {
         "http://127.0.0.1:4566"
@@ -174,6 +223,7 @@ pub(crate) fn local_settings(config: &Config) -> Result<LocalSettings, PipelineE
         account.as_str().clone_into(&mut settings.account);
     }
     config.region.as_str().clone_into(&mut settings.region);
+    settings.env = Some(config.env.name.to_string());
     Ok(settings)
 }
 
@@ -191,12 +241,14 @@ async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, Pipel
             match &running.found {
                 Found::Reused => task.unchanged(what),
                 Found::Fresh => task.done(format!("{what}, started")),
+                Found::Returned => {
+                    let text = "the local emulator had been restarted since it was last used";
+                    task.message(MessageLevel::Info, format!("{text}: {}", follows(config)), None);
+                    task.done(format!("{what}, restarted with its state"));
+                }
                 Found::Restarted { why } => {
-                    task.message(
-                        MessageLevel::Info,
-                        format!("the local emulator was started again: {why}"),
-                        None,
-                    );
+                    let text = format!("the local emulator was started again ({why}): {}", follows(config));
+                    task.message(MessageLevel::Info, text, None);
                     task.done(format!("{what}, started again with its state"));
                 }
                 Found::Lost { why } => {
@@ -205,16 +257,27 @@ async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, Pipel
                     task.done(format!("{what}, started empty"));
                 }
             }
+            left_behind::tell(ui).await;
             Ok(LocalEndpoint {
                 url: running.endpoint,
                 account: running.account,
                 made: running.found == Found::Fresh,
+                restarted: matches!(running.found, Found::Returned | Found::Restarted { .. }),
             })
         }
         Err(error) => {
             task.failed_with(error.report());
             Err(error)
         }
+    }
+}
+
+/// What a restart of the emulator means for what runs in it.
+fn follows(config: &Config) -> &'static str {
+    if config.database.is_some() {
+        "it makes the containers of the database and of all tasks again, with the database's data"
+    } else {
+        "it makes the containers of all tasks again"
     }
 }
 
@@ -229,7 +292,7 @@ async fn require_emulator(config: &Config) -> Result<(), PipelineError> {
     }
 }
 
-async fn find_emulator(config: &Config) -> Result<Option<LocalEndpoint>, PipelineError> {
+async fn find_emulator(config: &Config, ui: &Ui) -> Result<Option<LocalEndpoint>, PipelineError> {
     let engine = nuages_emulator::Engine::connect().await?;
     let settings = local_settings(config)?;
     match LocalEmulator::status(&engine, &settings).await? {
@@ -241,9 +304,14 @@ async fn find_emulator(config: &Config) -> Result<Option<LocalEndpoint>, Pipelin
                 url: endpoint,
                 account: settings.account,
                 made: false,
+                restarted: false,
             }))
         }
-        LocalStatus::Absent | LocalStatus::Stopped => Err(not_running(config)),
+        LocalStatus::Absent => {
+            left_behind::tell(ui).await;
+            Err(not_running(config))
+        }
+        LocalStatus::Stopped => Err(not_running(config)),
     }
 }
 
@@ -268,18 +336,23 @@ fn silent_emulator(config: &Config, error: EmulatorError) -> PipelineError {
 fn not_running(config: &Config) -> PipelineError {
     PipelineError::refused(
         "the local environment is not running",
-        format!("nuages deploy --env {}", config.env.name),
+        format!("start it with `nuages deploy --env {}`", config.env.name),
     )
 }
 
 /// Removes the local emulator and all that is its own; answers whether there was anything.
 pub(crate) async fn remove_emulator(config: &Config, ui: &Ui) -> Result<bool, PipelineError> {
+    remove_local(&local_settings(config)?, ui).await
+}
+
+/// Removes a local emulator, whatever became of its project.
+pub(crate) async fn remove_local(settings: &LocalSettings, ui: &Ui) -> Result<bool, PipelineError> {
     let engine = nuages_emulator::Engine::connect().await?;
     let task = ui.events.task("emulator", "Remove the local emulator");
     let removed = async {
-        let removed = LocalEmulator::down(&engine, &local_settings(config)?, &task.progress()).await?;
+        let removed = LocalEmulator::down(&engine, settings, &task.progress()).await?;
         // With the containers gone nothing holds the images.
-        Ok::<_, PipelineError>((removed, crate::build::forget_images(config).await?))
+        Ok::<_, PipelineError>((removed, crate::build::forget_images(settings).await?))
     };
     match removed.await {
         Ok((removed, images)) => {

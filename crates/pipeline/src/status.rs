@@ -3,6 +3,7 @@
 //! Invariant: reads only, and works while a deployment is under way.
 
 use jiff::Timestamp;
+use nuages_config::Config;
 use nuages_ecs::{Cluster, LogLine, LogQuery, ServiceSummary};
 use nuages_infra::StackState;
 use nuages_model::ServiceName;
@@ -11,6 +12,7 @@ use nuages_saga::{Holder, JournalStore as _, Lease, SagaError, Standing, Summary
 use url::Url;
 
 use crate::error::PipelineError;
+use crate::left_behind::{self, LeftBehind};
 use crate::session::Session;
 use crate::stack;
 use crate::ui::Ui;
@@ -30,6 +32,8 @@ pub struct EnvironmentStatus {
     pub under_way: Option<UnderWay>,
     /// A run that was interrupted: it has not ended, and nobody is at it.
     pub unfinished: Option<Summary>,
+    /// Local emulators that no project answers for; looked for where the environment is on this machine, too.
+    pub left_behind: Vec<LeftBehind>,
 }
 
 /// Somebody acts on the environment.
@@ -73,6 +77,10 @@ pub async fn status(session: &Session) -> Result<EnvironmentStatus, PipelineErro
     };
     let lease = session.store.inspect().await.map_err(SagaError::from)?;
     let open = session.store.unfinished().await.map_err(SagaError::from)?;
+    let left_behind = match &session.emulator {
+        Some(_) => left_behind::left_behind().await?,
+        None => Vec::new(),
+    };
     let (under_way, unfinished) = at_work(lease, open, Timestamp::now(), &Holder::here("status"));
     Ok(EnvironmentStatus {
         stack: found.map(|state| state.status.as_str().to_owned()),
@@ -85,6 +93,7 @@ pub async fn status(session: &Session) -> Result<EnvironmentStatus, PipelineErro
         services,
         under_way,
         unfinished,
+        left_behind,
     })
 }
 
@@ -103,6 +112,25 @@ pub struct LogsOptions {
     pub follow: bool,
 }
 
+/// The service whose log is wanted, by the settings alone: the one that is named, else the web service, else the first.
+pub fn logged_service<'c>(config: &'c Config, named: Option<&str>) -> Result<Option<&'c ServiceName>, PipelineError> {
+    let Some(named) = named else {
+        let first = || config.services.keys().next();
+        return Ok(config.web().map(|(name, _)| name).or_else(first));
+    };
+    let found = config.services.keys().find(|name| name.as_str() == named);
+    found.map(Some).ok_or_else(|| {
+        let known: Vec<String> = config.services.keys().map(|name| format!("`{name}`")).collect();
+        PipelineError::Arguments {
+            what: format!("there is no service `{named}` in nuages.toml"),
+            hint: Some(match known.as_slice() {
+                [only] => format!("the only one is {only}"),
+                known => format!("the services are {}", known.join(", ")),
+            }),
+        }
+    })
+}
+
 /// Reads a service's log; each line goes to `line`.
 pub async fn logs(
     session: &Session,
@@ -111,32 +139,21 @@ pub async fn logs(
     mut line: impl FnMut(LogLine) + Send,
 ) -> Result<(), PipelineError> {
     let env = &session.config.env.name;
+    let Some(service) = logged_service(&session.config, options.service.as_deref())? else {
+        return Ok(());
+    };
     let Some(state) = stack::stack(session).describe().await?.filter(StackState::stands) else {
         return Err(PipelineError::refused(
             format!("the environment `{env}` has no stack, so there are no logs"),
-            format!("nuages deploy --env {env}"),
+            format!("make one with `nuages deploy --env {env}`"),
         ));
     };
     let outputs = state.outputs()?;
-    let service: ServiceName = match (&options.service, session.config.web()) {
-        (Some(name), _) => name
-            .parse()
-            .map_err(|e: nuages_model::NameError| PipelineError::Arguments {
-                what: e.to_string(),
-                hint: None,
-            })?,
-        (None, Some((name, _))) => name.clone(),
-        (None, None) => match session.config.services.keys().next() {
-            Some(name) => name.clone(),
-            None => return Ok(()),
-        },
-    };
-    let Some(group) = outputs.log_groups.get(&service) else {
-        let known: Vec<&str> = outputs.log_groups.keys().map(ServiceName::as_str).collect();
-        return Err(PipelineError::Arguments {
-            what: format!("there is no service `{service}`"),
-            hint: Some(format!("the services are: {}", known.join(", "))),
-        });
+    let Some(group) = outputs.log_groups.get(service) else {
+        return Err(PipelineError::refused(
+            format!("`{env}` has no service `{service}` yet"),
+            format!("make it with `nuages deploy --env {env}`"),
+        ));
     };
     let query = LogQuery {
         group: group.clone(),

@@ -21,7 +21,7 @@ pub(crate) async fn run(
             hint: Some("for example --skip-checks 'hotfix, tests are red for another reason'".into()),
         });
     }
-    let session = app.open(env).await?;
+    let session = app.open_to_build(env).await?;
     let options = DeployOptions {
         checks: CheckOptions {
             skip: skip_checks,

@@ -18,7 +18,7 @@ pub(crate) async fn build(app: &App, env: &EnvName) -> Result<Ending, PipelineEr
 }
 
 pub(crate) async fn check(app: &App, env: &EnvName, again: bool) -> Result<Ending, PipelineError> {
-    let session = app.open(env).await?;
+    let session = app.open_to_build(env).await?;
     if session.config.checks.is_empty() {
         app.ui
             .events
@@ -33,7 +33,7 @@ pub(crate) async fn check(app: &App, env: &EnvName, again: bool) -> Result<Endin
 }
 
 pub(crate) async fn push(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
-    let session: Session = app.open(env).await?;
+    let session: Session = app.open_to_build(env).await?;
     let outputs = nuages_pipeline::infra_up(&session, &std::collections::BTreeSet::new(), &app.ui).await?;
     let engine = Engine::connect().await?;
     let built = nuages_pipeline::build(&session.config, session.store.store().path(), &engine, &app.ui).await?;

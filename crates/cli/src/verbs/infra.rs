@@ -1,7 +1,8 @@
 //! `nuages infra`.
 
+use nuages_config::ConfigError;
 use nuages_model::EnvName;
-use nuages_pipeline::{Ending, PipelineError};
+use nuages_pipeline::{Ending, LeftBehind, PipelineError};
 use nuages_saga::MessageLevel;
 use serde_json::json;
 
@@ -18,7 +19,12 @@ pub(crate) async fn run(app: &App, verb: InfraVerb) -> Result<Ending, PipelineEr
             nuages_pipeline::infra_up(&session, &allow_destroy.into_iter().collect(), &app.ui).await?;
             Ok(Ending::Done)
         }
-        InfraVerb::Down { env, yes } => down(app, &env.env, yes).await,
+        InfraVerb::Down { env, app: named, yes } => {
+            if let Some(left) = left_behind(app, &env.env, named.as_deref()).await? {
+                return remove(app, &left, yes).await;
+            }
+            down(app, &env.env, yes).await
+        }
         InfraVerb::Drift { env } => drift(app, &env.env).await,
         InfraVerb::Cost { env } => cost(app, &env.env),
         InfraVerb::Bootstrap {
@@ -27,6 +33,7 @@ pub(crate) async fn run(app: &App, verb: InfraVerb) -> Result<Ending, PipelineEr
             apply,
             yes,
         } => {
+            nuages_pipeline::bootstrap_applies(&app.project()?.environment(&env.env)?)?;
             let session = app.open(&env.env).await?;
             let bootstrap = nuages_pipeline::infra_bootstrap(&session, repository.as_deref()).await?;
             if apply {
@@ -54,6 +61,37 @@ async fn plan(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
         screen::say("Nothing would change.");
     }
     Ok(if plan.none { Ending::Done } else { Ending::Changes })
+}
+
+/// A local emulator that is meant, and that no project answers for: under a name that is given, or in a folder that is
+/// named and is no project with this environment any more.
+async fn left_behind(app: &App, env: &EnvName, named: Option<&str>) -> Result<Option<LeftBehind>, PipelineError> {
+    let project = app.project();
+    let folder = match (&project, &app.global.project) {
+        (Ok(project), _) if named.is_some() || !project.file.environments().any(|known| known == env) => &project.dir,
+        (Err(PipelineError::Project(ConfigError::NotFound { .. } | ConfigError::Read { .. })), Some(folder)) => folder,
+        _ => return Ok(None),
+    };
+    let found = nuages_pipeline::left_behind_in(folder, env, named).await?;
+    match (found, named) {
+        (None, Some(named)) => Err(PipelineError::Arguments {
+            what: format!("no local emulator of `{named}` was left behind in {}", folder.display()),
+            hint: Some("`nuages doctor` lists those that were".into()),
+        }),
+        (found, _) => Ok(found),
+    }
+}
+
+async fn remove(app: &App, left: &LeftBehind, yes: bool) -> Result<Ending, PipelineError> {
+    if !ask::confirm(app, &format!("Remove {left}, with its database?"), yes).await? {
+        app.ui.events.message(MessageLevel::Info, "nothing was done", None);
+        return Ok(Ending::Done);
+    }
+    nuages_pipeline::remove_left_behind(left, &app.ui).await?;
+    app.ui
+        .events
+        .message(MessageLevel::Info, format!("{left}, is removed"), None);
+    Ok(Ending::Done)
 }
 
 async fn down(app: &App, env: &EnvName, yes: bool) -> Result<Ending, PipelineError> {
@@ -118,6 +156,12 @@ fn cost(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let estimate = nuages_pipeline::infra_cost(&app.project()?.environment(env)?);
     if app.json() {
         screen::record(&estimate);
+        return Ok(Ending::Done);
+    }
+    if estimate.lines.is_empty() {
+        for line in &estimate.assumptions {
+            screen::say(line);
+        }
         return Ok(Ending::Done);
     }
     let rows = estimate.lines.iter().map(|line| {

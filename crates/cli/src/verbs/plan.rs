@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::screen;
 
 pub(crate) async fn run(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
-    let session = app.open(env).await?;
+    let session = app.open_to_build(env).await?;
     let planned = nuages_pipeline::plan(&session, &app.ui).await;
     session.leave_nothing(&app.ui).await?;
     let plan = planned?;
@@ -40,7 +40,7 @@ pub(crate) async fn run(app: &App, env: &EnvName) -> Result<Ending, PipelineErro
             .collect::<Vec<_>>(),
     );
     if let Some(why) = &plan.why {
-        screen::say(&format!("A release would be made: {why}."));
+        screen::say(&format!("A release would be made; {why}."));
     }
     section("Checks", &plan.checks);
     section("Services", &plan.steps);

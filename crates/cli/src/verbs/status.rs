@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::releases::commit;
 use crate::app::App;
-use crate::screen;
+use crate::{invocation, screen};
 
 pub(crate) async fn run(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let session = app.look(env).await?;
@@ -30,6 +30,11 @@ fn as_json(env: &EnvName, status: &EnvironmentStatus) -> serde_json::Value {
             })
         })
         .collect();
+    let left: Vec<_> = status
+        .left_behind
+        .iter()
+        .map(|left| json!({"app": left.app(), "project": left.project().display().to_string(), "remove_with": left.remove_with()}))
+        .collect();
     json!({
         "v": 1, "env": env, "stack": status.stack, "url": status.url.as_ref().map(url::Url::as_str),
         "release": status.serving.as_ref().map(|release| release.number),
@@ -38,12 +43,13 @@ fn as_json(env: &EnvName, status: &EnvironmentStatus) -> serde_json::Value {
         "unfinished": status.unfinished.as_ref().map(|open| open.deployment),
         "held_by": status.under_way.as_ref().map(|work| work.lease.holder.to_string()),
         "held_since": status.under_way.as_ref().map(|work| work.lease.acquired),
+        "left_behind": left,
         "deploying": status.under_way.as_ref().and_then(|work| work.run.as_ref()).map(|run| run.deployment),
     })
 }
 
 /// What is being done, and what was left undone.
-fn work(env: &EnvName, status: &EnvironmentStatus) -> Vec<(&'static str, String)> {
+fn work(status: &EnvironmentStatus) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if let Some(work) = &status.under_way {
         let lease = &work.lease;
@@ -53,13 +59,11 @@ fn work(env: &EnvName, status: &EnvironmentStatus) -> Vec<(&'static str, String)
         lines.push(("under way", format!("{run}by {} since {since}", lease.holder)));
     }
     if let Some(open) = &status.unfinished {
-        lines.push((
-            "unfinished",
-            format!(
-                "{} {} was interrupted: `nuages resume --env {env}` or `nuages abort --env {env}`",
-                open.operation, open.deployment
-            ),
-        ));
+        let text = format!(
+            "{} {} was interrupted: `nuages resume` or `nuages abort`",
+            open.operation, open.deployment
+        );
+        lines.push(("unfinished", invocation::pasteable(&text)));
     }
     lines
 }
@@ -68,8 +72,11 @@ fn show(env: &EnvName, status: &EnvironmentStatus) {
     let none = || "none".to_owned();
     screen::say(&format!("environment  {env}"));
     screen::say(&format!("stack        {}", status.stack.clone().unwrap_or_else(none)));
-    let release = status.serving.as_ref().map_or_else(none, |release| {
-        let commit = commit(release);
+    // What runs and is not on record here is on record elsewhere.
+    let runs = status.services.iter().any(|service| service.state.exists());
+    let unrecorded = || if runs { "none on record here".to_owned() } else { none() };
+    let release = status.serving.as_ref().map_or_else(unrecorded, |release| {
+        let commit = commit(release, " with changes that were not committed");
         let made = screen::time(release.created);
         format!("{} of {made} by {} {commit}", release.number, release.created_by)
             .trim_end()
@@ -79,9 +86,18 @@ fn show(env: &EnvName, status: &EnvironmentStatus) {
     if let Some(url) = &status.url {
         screen::say(&format!("url          {url}"));
     }
-    for (title, text) in work(env, status) {
+    for (title, text) in work(status) {
         screen::say(&format!("{title:12} {text}"));
     }
+    services(status);
+    for left in &status.left_behind {
+        screen::say("");
+        screen::say(&format!("left behind  {left}"));
+        screen::say(&format!("             {}", invocation::pasteable(&left.hint())));
+    }
+}
+
+fn services(status: &EnvironmentStatus) {
     if status.services.is_empty() {
         return;
     }

@@ -135,8 +135,31 @@ fn what_the_dockerfile_says_wrong_is_told_with_its_step() {
         .ends_telling("not found")
         .ends_telling("hint: COPY takes files of the project's folder");
     std::fs::remove_file(place.project().join("Dockerfile")).unwrap();
-    let said = place.run(&["build", "--env", "local"]).ended(1);
+    let said = place.run(&["build", "--env", "local"]).ended(4);
     insta::assert_snapshot!(place.anonymous(&said.last_words()));
+}
+
+/// Nobody waits for an emulator, or finds a stack made, for what cannot be built.
+#[test]
+fn a_project_that_cannot_be_built_is_refused_before_anything_is_made() {
+    for verb in ["plan", "deploy", "push"] {
+        let place = Place::with(TOML);
+        place.write("Dockerfile", "# to be written\n");
+        let refused = || {
+            place.run_with(
+                &[verb, "--env", "local"],
+                &[("DOCKER_HOST", "unix:///nowhere/docker.sock")],
+            )
+        };
+        refused().ended(4).ends_telling("Dockerfile is empty");
+        std::fs::remove_file(place.project().join("Dockerfile")).unwrap();
+        std::fs::remove_file(place.project().join("manage.py")).unwrap();
+        refused()
+            .ended(4)
+            .ends_telling("there is no Dockerfile at ")
+            .ends_telling("there is no manage.py in ");
+        assert!(!place.project().join(".nuages").exists(), "{verb} leaves nothing");
+    }
 }
 
 #[test]
@@ -179,6 +202,28 @@ async fn doctor_tells_all_that_is_missing_at_once() {
     let docker = findings.iter().find(|finding| finding["subject"] == "docker").unwrap();
     assert!(docker["hint"].is_string(), "{docker}");
     assert!(findings.iter().all(|finding| finding["v"] == 1), "{findings:?}");
+}
+
+#[test]
+fn doctor_fails_for_credentials_only_where_they_were_asked_for() {
+    let place = Place::with(&format!(
+        "{TOML}\n[environments.staging]\nregion = 'eu-west-1'\naccount = '123456789012'\ninsecure_http = true\n"
+    ));
+    let told = "environment staging: found no AWS credentials";
+    let said = place.run(&["doctor"]).ended(0).prints(&format!("WARN  {told}"));
+    assert!(said.out.contains("hint: set AWS_PROFILE"), "{}", said.out);
+    let said = place.run(&["doctor", "--env", "staging"]).ended(4);
+    let said = said.prints(&format!("FAIL  {told}"));
+    assert!(
+        !said.out.contains("environment local"),
+        "one was asked for:\n{}",
+        said.out
+    );
+    place.run(&["doctor", "--env", "local"]).ended(0);
+    place
+        .run(&["doctor", "--env", "stagin"])
+        .ended(3)
+        .tells("the environment `stagin` is not in the file");
 }
 
 #[test]

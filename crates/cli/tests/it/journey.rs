@@ -64,7 +64,7 @@ fn a_blog_from_source_to_a_page_and_back() {
         (&["plan"], 0),
         (&["infra", "plan"], 0),
         (&["infra", "drift"], 0),
-        (&["infra", "bootstrap"], 0),
+        (&["infra", "bootstrap"], 4),
     ] {
         // Each line is compared with docs/json.md where it is read.
         blog.run(&[args, &["--json"]].concat()).ended(code).json();
@@ -74,7 +74,7 @@ fn a_blog_from_source_to_a_page_and_back() {
     blog.run(&["rollback", "--to", "v99"])
         .ended(3)
         .ends_telling("there is no release `v99`")
-        .ends_telling("hint: `nuages releases --env local` lists them");
+        .ends_telling("hint: `nuages releases --env local` lists the releases");
     blog.run(&["rollback", "--to", "v2"])
         .ended(4)
         .ends_telling("v2 serves already");
@@ -240,8 +240,29 @@ fn a_blog_from_source_to_a_page_and_back() {
         "{{.Names}}",
     ]);
     docker(&["restart", "-t", "60", container.trim()]);
-    blog.deploy().ended(0);
+    blog.deploy()
+        .ended(0)
+        .tells("the local emulator had been restarted since it was last used");
     blog.shows("mark:fourth");
+    docker(&["restart", "-t", "60", container.trim()]);
+    blog.deploy()
+        .ended(0)
+        .tells("it makes the containers of the database and of all tasks again")
+        .tells("serves again with 1 task, and nothing changed");
+    blog.shows("mark:fourth");
+
+    step("the records are elsewhere");
+    let records = blog.place.store();
+    let elsewhere = records.with_extension("elsewhere");
+    std::fs::rename(&records, &elsewhere).unwrap();
+    blog.run(&["plan"])
+        .ended(2)
+        .prints("this store has no record of what serves")
+        .prints(&format!("~ service web: {}-local-web:", blog.name));
+    blog.run(&["status"]).ended(0).prints("none on record here");
+    let _ = std::fs::remove_file(&records);
+    let _ = std::fs::remove_dir_all(&records);
+    std::fs::rename(&elsewhere, &records).unwrap();
 
     step("the database's container is stopped, and started again");
     let ours = docker(&["ps", "--filter", "label=db_id", "--format", "{{.Names}}"]);

@@ -18,7 +18,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(args: &[&str], output: &Output) -> Self {
+    pub(crate) fn of(args: &[&str], output: &Output) -> Self {
         Self {
             args: args.iter().map(ToString::to_string).collect(),
             code: output.status.code().unwrap_or(-1),
@@ -93,17 +93,23 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    /// In this folder.
+    pub(crate) fn at(dir: TempDir) -> Self {
         for name in ["home", "app"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         Self { dir }
     }
 
-    /// With these lines as its `nuages.toml`.
+    /// With these lines as its `nuages.toml`, and what else a deployment needs before it asks anybody.
     pub(crate) fn with(toml: &str) -> Self {
         let place = Self::new();
         place.write("nuages.toml", toml);
+        place.write("manage.py", "");
+        place.write("Dockerfile", "FROM scratch\nCOPY . /\n");
         place
     }
 
@@ -163,6 +169,8 @@ impl Place {
             }
         }
         command.env("HOME", self.home());
+        // As who has it on PATH: a path of the tests' own would stand in every hint.
+        command.env("NUAGES_CALLED_AS", "nuages");
         command.stdin(Stdio::null());
         command
     }

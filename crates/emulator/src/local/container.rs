@@ -11,7 +11,7 @@ use bollard::models::{
     NetworkingConfig, PortBinding, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     StopContainerOptionsBuilder,
 };
 
@@ -26,6 +26,7 @@ pub(super) const REGION_LABEL: &str = "nuages.local.region";
 pub(super) const VERSION_LABEL: &str = "nuages.local.version";
 const APP_LABEL: &str = "nuages.local.app";
 const PROJECT_LABEL: &str = "nuages.local.project";
+const ENV_LABEL: &str = "nuages.local.env";
 
 /// Ports tried one after the other before the engine chooses one.
 const PORTS_TRIED: u16 = 20;
@@ -51,7 +52,7 @@ pub(super) async fn inspect(
     Ok(Some(inspected))
 }
 
-/// The settings that stand on the containers and networks of local environments.
+/// The settings that stand on the containers, networks and volumes of local environments.
 pub(super) async fn list(engine: &Engine) -> Result<Vec<LocalSettings>, EmulatorError> {
     let filters = HashMap::from([("label", vec![LOCAL_LABEL])]);
     let containers = ListContainersOptionsBuilder::default()
@@ -61,11 +62,15 @@ pub(super) async fn list(engine: &Engine) -> Result<Vec<LocalSettings>, Emulator
     let containers = engine.docker().list_containers(Some(containers)).await;
     let networks = ListNetworksOptionsBuilder::default().filters(&filters).build();
     let networks = engine.docker().list_networks(Some(networks)).await;
+    let volumes = ListVolumesOptionsBuilder::default().filters(&filters).build();
+    let volumes = engine.docker().list_volumes(Some(volumes)).await;
     let failed = |source| EmulatorError::engine("list local environments", source);
     let containers = containers.map_err(failed)?.into_iter().filter_map(|found| found.labels);
     let networks = networks.map_err(failed)?.into_iter().filter_map(|found| found.labels);
+    let volumes = volumes.map_err(failed)?.volumes.into_iter().flatten();
     let mut all: Vec<_> = containers
         .chain(networks)
+        .chain(volumes.map(|found| found.labels))
         .filter_map(|labels| settings(&labels))
         .collect();
     all.sort_by_key(LocalSettings::name);
@@ -79,6 +84,7 @@ fn settings(labels: &HashMap<String, String>) -> Option<LocalSettings> {
     let settings = LocalSettings {
         app: label(APP_LABEL)?,
         project: label(PROJECT_LABEL)?.into(),
+        env: label(ENV_LABEL),
         account: label(ACCOUNT_LABEL)?,
         region: label(REGION_LABEL)?,
         preferred_port: ministack::PORT,
@@ -192,14 +198,16 @@ pub(super) async fn stop(engine: &Engine, settings: &LocalSettings) -> Result<()
 }
 
 fn labels(settings: &LocalSettings) -> HashMap<String, String> {
-    HashMap::from([
+    let env = settings.env.iter().map(|env| (ENV_LABEL.to_owned(), env.clone()));
+    let always = [
         (LOCAL_LABEL.to_owned(), settings.key()),
         (APP_LABEL.to_owned(), settings.app.clone()),
         (PROJECT_LABEL.to_owned(), settings.project.display().to_string()),
         (ACCOUNT_LABEL.to_owned(), settings.account.clone()),
         (REGION_LABEL.to_owned(), settings.region.clone()),
         (VERSION_LABEL.to_owned(), ministack::VERSION.to_owned()),
-    ])
+    ];
+    always.into_iter().chain(env).collect()
 }
 
 async fn ensure_volume(engine: &Engine, settings: &LocalSettings) -> Result<(), EmulatorError> {
@@ -292,7 +300,12 @@ mod tests {
 
     #[test]
     fn settings_survive_their_labels() {
-        let settings_of_here = LocalSettings::new("blog", ".".as_ref()).unwrap();
+        let nameless = LocalSettings::new("blog", ".".as_ref()).unwrap();
+        assert_eq!(settings(&labels(&nameless)), Some(nameless.clone()));
+        let settings_of_here = LocalSettings {
+            env: Some("local".into()),
+            ..nameless
+        };
         let mut labels = labels(&settings_of_here);
         assert_eq!(settings(&labels), Some(settings_of_here));
         labels.insert(PROJECT_LABEL.to_owned(), "/elsewhere".to_owned());

@@ -2,7 +2,8 @@
 //!
 //! MiniStack writes its state only when it stops in good order. After a kill it comes back empty, or as it was at an
 //! earlier stop, and says nothing. So when nuages attaches to a run of it, it counts one up, in two places: in the emulator's own
-//! state, and in a file of its container, which survives a kill. State that counts less than the file is old.
+//! state, and in a file of its container, which survives a kill. State that counts less than the file is old. Beside its count the
+//! file names the run, so that a run that nuages did not begin is known as one.
 //!
 //! Invariant: the count in the state is written first, so that a crash between the two never looks like a loss.
 
@@ -27,8 +28,8 @@ const LIMIT: Duration = Duration::from_mins(1);
 const PARAMETER: &str = "/nuages/attached";
 
 /// Says how the state was lost, if it was.
-pub(super) fn loss(counts: Counts) -> Option<String> {
-    match (counts.container, counts.state) {
+pub(super) fn loss(counts: &Counts) -> Option<String> {
+    match (counts.container(), counts.state) {
         (Some(_), None) => Some("it was killed, and its state with it".into()),
         (Some(seen), Some(state)) if state < seen => Some("it was killed, and came back with an older state".into()),
         _ => None,
@@ -45,19 +46,61 @@ fn memory(settings: &LocalSettings) -> PathBuf {
     crate::lock::folder().join(format!("{}.attached", settings.name()))
 }
 
+/// What the file in the container says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    count: u64,
+    /// The run that nuages attached to.
+    run: String,
+}
+
+impl Mark {
+    fn parse(text: &str) -> Option<Self> {
+        let (count, run) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+        Some(Self {
+            count: count.parse().ok()?,
+            run: run.to_owned(),
+        })
+    }
+}
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.count, self.run)
+    }
+}
+
 /// What both places say.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
-    pub(super) container: Option<u64>,
-    pub(super) state: Option<u64>,
+    mark: Option<Mark>,
+    state: Option<u64>,
+}
+
+impl Counts {
+    fn container(&self) -> Option<u64> {
+        self.mark.as_ref().map(|mark| mark.count)
+    }
+
+    /// Whether nuages attached to this very run.
+    pub(super) fn is_of(&self, run: &str) -> bool {
+        self.mark.as_ref().is_some_and(|mark| mark.run == run)
+    }
+
+    /// Whether nuages attached to an earlier run.
+    pub(super) fn is_of_an_earlier_run(&self, run: &str) -> bool {
+        self.mark.as_ref().is_some_and(|mark| mark.run != run)
+    }
 }
 
 pub(super) async fn read(engine: &Engine, settings: &LocalSettings, port: u16) -> Result<Counts, EmulatorError> {
-    let (container, state) = tokio::join!(in_container(engine, settings), in_state(settings, port));
-    Ok(Counts {
-        container,
-        state: state?,
-    })
+    let (mark, state) = tokio::join!(in_container(engine, settings), in_state(settings, port));
+    Ok(Counts { mark, state: state? })
+}
+
+/// Remembers that nuages has attached to this run.
+pub(super) fn remember(settings: &LocalSettings, run: &str) {
+    let _ = std::fs::write(memory(settings), run);
 }
 
 /// Counts one up in both places, and remembers this run of the container.
@@ -65,14 +108,18 @@ pub(super) async fn advance(
     engine: &Engine,
     settings: &LocalSettings,
     port: u16,
-    counts: Counts,
+    counts: &Counts,
     run: &str,
 ) -> Result<(), EmulatorError> {
-    let next = counts.state.max(counts.container).unwrap_or(0) + 1;
+    let next = counts.state.max(counts.container()).unwrap_or(0) + 1;
     let body = serde_json::json!({"Name": PARAMETER, "Value": next.to_string(), "Type": "String", "Overwrite": true});
     ask(settings, port, "PutParameter", &body).await?;
-    write_container(engine, settings, next).await?;
-    let _ = std::fs::write(memory(settings), run);
+    let mark = Mark {
+        count: next,
+        run: run.to_owned(),
+    };
+    write_container(engine, settings, &mark).await?;
+    remember(settings, run);
     Ok(())
 }
 
@@ -89,8 +136,8 @@ async fn in_state(settings: &LocalSettings, port: u16) -> Result<Option<u64>, Em
         .and_then(|value| value.as_str()?.parse().ok()))
 }
 
-/// The count in the container's file.
-pub(super) async fn in_container(engine: &Engine, settings: &LocalSettings) -> Option<u64> {
+/// What the container's file says.
+pub(super) async fn in_container(engine: &Engine, settings: &LocalSettings) -> Option<Mark> {
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(&format!("{FOLDER}/{FILE}"))
         .build();
@@ -102,16 +149,16 @@ pub(super) async fn in_container(engine: &Engine, settings: &LocalSettings) -> O
     let mut archive = tar::Archive::new(packed.as_ref());
     let mut text = String::new();
     archive.entries().ok()?.next()?.ok()?.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    Mark::parse(&text)
 }
 
 pub(super) async fn write_container(
     engine: &Engine,
     settings: &LocalSettings,
-    count: u64,
+    mark: &Mark,
 ) -> Result<(), EmulatorError> {
     let failed = |source| EmulatorError::io("pack the emulator's marker", source);
-    let text = count.to_string();
+    let text = mark.to_string();
     let mut header = tar::Header::new_gnu();
     header.set_size(text.len() as u64);
     header.set_mode(0o644);
@@ -168,8 +215,18 @@ async fn ask(
 mod tests {
     use super::*;
 
+    fn mark(count: u64) -> Mark {
+        Mark {
+            count,
+            run: "abc 2026-01-01T00:00:00Z".into(),
+        }
+    }
+
     fn counts(container: Option<u64>, state: Option<u64>) -> Option<String> {
-        loss(Counts { container, state })
+        loss(&Counts {
+            mark: container.map(mark),
+            state,
+        })
     }
 
     #[test]
@@ -180,5 +237,25 @@ mod tests {
         assert_eq!(counts(None, Some(1)), None, "nuages died between the first two writes");
         assert!(counts(Some(3), Some(2)).unwrap().contains("older"));
         assert!(counts(Some(1), None).unwrap().contains("killed"));
+    }
+
+    #[test]
+    fn a_run_that_nuages_did_not_begin_is_known_as_one() {
+        let run = "abc 2026-01-01T00:00:00Z";
+        let seen = |text: &str| Counts {
+            mark: Mark::parse(text),
+            state: Some(3),
+        };
+        let same = seen(&mark(3).to_string());
+        assert!(same.is_of(run) && !same.is_of_an_earlier_run(run));
+        let restarted = seen("3 abc 2025-12-31T00:00:00Z\n");
+        assert!(!restarted.is_of(run) && restarted.is_of_an_earlier_run(run));
+        assert!(!Counts::default().is_of_an_earlier_run(run), "nobody ever attached");
+        assert_eq!(
+            Mark::parse("3").map(|mark| mark.count),
+            Some(3),
+            "as earlier versions wrote it"
+        );
+        assert_eq!(Mark::parse(""), None);
     }
 }

@@ -36,6 +36,8 @@ pub enum Found {
     Fresh,
     /// It was running and well.
     Reused,
+    /// Somebody else had started it again since nuages last saw it: a person, or the engine. Everything is in it.
+    Returned,
     /// It was stopped, or broken, or had to move; it runs again with everything in it.
     Restarted {
         /// Why it was started, as half a sentence.
@@ -114,7 +116,7 @@ impl LocalEmulator {
             return fresh(engine, settings, why, progress).await;
         };
         match judge(settings, &inspected) {
-            Verdict::Reuse => match serving(engine, settings, inspected, REUSE_LIMIT).await {
+            Verdict::Reuse => match patiently(serving(engine, settings, inspected, REUSE_LIMIT), progress).await {
                 Ok(serving) => attach(engine, settings, serving, Found::Reused, progress).await,
                 Err(error) => {
                     progress.status("the local emulator does not answer; restarting it");
@@ -167,6 +169,12 @@ impl LocalEmulator {
     /// Every local environment of which this engine holds something, whoever's it is.
     pub async fn list(engine: &Engine) -> Result<Vec<LocalSettings>, EmulatorError> {
         container::list(engine).await
+    }
+
+    /// The port of this machine that a local environment has or, where it is stopped, will ask for again.
+    pub async fn port(engine: &Engine, settings: &LocalSettings) -> Result<Option<u16>, EmulatorError> {
+        let inspected = container::inspect(engine, settings).await?;
+        Ok(inspected.as_ref().and_then(container::published_port))
     }
 
     /// Looks without touching anything.
@@ -300,6 +308,16 @@ async fn serving(
     })
 }
 
+/// Says what is waited for, where it takes time.
+async fn patiently<T>(answer: impl Future<Output = T>, progress: &Progress) -> T {
+    let mut answer = std::pin::pin!(answer);
+    if let Ok(answer) = tokio::time::timeout(Duration::from_millis(500), &mut answer).await {
+        return answer;
+    }
+    progress.status("waiting until the local emulator answers");
+    answer.await
+}
+
 /// What just started, once it answers.
 async fn started(engine: &Engine, settings: &LocalSettings) -> Result<Serving, EmulatorError> {
     let inspected = container::inspect(engine, settings).await?.unwrap_or_default();
@@ -340,7 +358,7 @@ async fn recreate(
     children::remove_container(engine, &settings.name()).await?;
     container::create(engine, settings).await?;
     if let Some(seen) = seen {
-        marker::write_container(engine, settings, seen).await?;
+        marker::write_container(engine, settings, &seen).await?;
     }
     finish_restart(engine, settings, why, progress).await
 }
@@ -383,11 +401,7 @@ async fn fresh(
     progress.status("starting the local emulator");
     container::create(engine, settings).await?;
     let serving = started(engine, settings).await?;
-    let counts = marker::Counts {
-        container: None,
-        state: None,
-    };
-    marker::advance(engine, settings, serving.port, counts, &serving.run).await?;
+    marker::advance(engine, settings, serving.port, &marker::Counts::default(), &serving.run).await?;
     let found = lost.map_or(Found::Fresh, |why| Found::Lost { why });
     Ok(running(settings, serving, found))
 }
@@ -397,15 +411,22 @@ async fn attach(
     engine: &Engine,
     settings: &LocalSettings,
     serving: Serving,
-    found: Found,
+    mut found: Found,
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
     if !marker::is_known(settings, &serving.run) {
         let counts = marker::read(engine, settings, serving.port).await?;
-        if let Some(why) = marker::loss(counts) {
+        if let Some(why) = marker::loss(&counts) {
             return fresh(engine, settings, Some(why), progress).await;
         }
-        marker::advance(engine, settings, serving.port, counts, &serving.run).await?;
+        if counts.is_of(&serving.run) {
+            marker::remember(settings, &serving.run);
+        } else {
+            marker::advance(engine, settings, serving.port, &counts, &serving.run).await?;
+        }
+        if found == Found::Reused && counts.is_of_an_earlier_run(&serving.run) {
+            found = Found::Returned;
+        }
     }
     Ok(running(settings, serving, found))
 }

@@ -15,6 +15,8 @@ pub struct LocalSettings {
     pub app: String,
     /// The project's folder, with links resolved.
     pub project: PathBuf,
+    /// The environment of the project that it is made for, where it has a name.
+    pub env: Option<String>,
     /// The account the emulator answers for, twelve digits.
     pub account: String,
     /// The region it answers for.
@@ -40,6 +42,7 @@ impl LocalSettings {
         let mut settings = Self {
             app: app.into(),
             project,
+            env: None,
             account: String::new(),
             region: "eu-west-1".to_owned(),
             preferred_port: crate::ministack::PORT,

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 
 use bollard::query_parameters::{
     KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-    RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder,
+    RemoveVolumeOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use nuages_emulator::images::{self, ImageSet, Source};
 use nuages_emulator::local::{Found, LocalDatabase, LocalEmulator, LocalSettings, LocalStatus, Running};
@@ -202,6 +203,8 @@ async fn it_starts_is_found_again_and_comes_back_as_it_was() {
     );
     let reused = project.ensure().await;
     assert_eq!((&reused.found, &reused.endpoint), (&Found::Reused, &fresh.endpoint));
+    let port = LocalEmulator::port(&project.engine, &project.settings).await.unwrap();
+    assert_eq!(port, Some(fresh.port));
 
     LocalEmulator::stop(&project.engine, &project.settings).await.unwrap();
     assert_eq!(
@@ -222,6 +225,32 @@ async fn it_starts_is_found_again_and_comes_back_as_it_was() {
     let woken = project.ensure().await;
     assert!(matches!(woken.found, Found::Restarted { .. }), "{woken:?}");
     assert_eq!(project.read(&woken).await.as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn a_restart_by_somebody_else_is_told() {
+    let project = Project::new().await;
+    let fresh = project.ensure().await;
+    project.write(&fresh, "kept").await;
+    let docker = project.engine.docker();
+    let slowly = RestartContainerOptionsBuilder::default().t(60).build();
+    docker
+        .restart_container(&project.settings.name(), Some(slowly))
+        .await
+        .unwrap();
+    let returned = project.ensure().await;
+    assert_eq!((&returned.found, returned.port), (&Found::Returned, fresh.port));
+    assert_eq!(project.read(&returned).await.as_deref(), Some("kept"));
+    assert_eq!(project.ensure().await.found, Found::Reused, "it is told once");
+
+    // Who has not seen this run before, another user say, sees that nuages has.
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
+    let memory = cache
+        .join("nuages")
+        .join(format!("{}.attached", project.settings.name()));
+    std::fs::remove_file(memory).unwrap();
+    assert_eq!(project.ensure().await.found, Found::Reused);
 }
 
 #[tokio::test]
@@ -287,6 +316,12 @@ async fn a_container_that_was_removed_is_a_loss() {
     nuages_emulator::children::remove_container(&project.engine, &project.settings.name())
         .await
         .unwrap();
+    nuages_emulator::network::remove(&project.engine, &project.settings.name())
+        .await
+        .unwrap();
+    let listed = LocalEmulator::list(&project.engine).await.unwrap();
+    let name = project.settings.name();
+    assert!(listed.iter().any(|one| one.name() == name), "its volume tells of it");
     let lost = project.ensure().await;
     assert!(
         matches!(&lost.found, Found::Lost { why } if why.contains("removed")),
