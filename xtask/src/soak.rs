@@ -16,7 +16,7 @@ struct Soak {
     usual: u32,
 }
 
-const SOAKS: [Soak; 4] = [
+const SOAKS: [Soak; 5] = [
     Soak {
         name: "kills",
         what: "kill -9 at times drawn at random, then resume or abort",
@@ -44,6 +44,13 @@ const SOAKS: [Soak; 4] = [
         test: "enumerated::deaths::",
         variable: "NUAGES_SOAK_FAULTS",
         usual: ALL,
+    },
+    Soak {
+        name: "fuzz",
+        what: "damaged stores, edited journals and answers that make no sense, drawn at random",
+        test: "fuzz::no_",
+        variable: "NUAGES_FUZZ_CASES",
+        usual: 2000,
     },
 ];
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use nuages_saga::{DeploymentId, Entry, Fence, Holder, JournalStore, Lease, Standing, StoreError, StoredPlan, Summary};
+use nuages_saga::{
+    DecodeError, DeploymentId, Entry, Fence, Holder, JournalStore, Lease, Standing, StoreError, StoredPlan, Summary,
+};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::environment::{EnvironmentStore, time};
@@ -115,12 +117,18 @@ fn load(
         return Ok(None);
     };
     let mut statement =
-        connection.prepare_cached("SELECT entry FROM entries WHERE deployment = ?1 ORDER BY position")?;
+        connection.prepare_cached("SELECT entry, position FROM entries WHERE deployment = ?1 ORDER BY position")?;
     let mut rows = statement.query([&id])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
-        let text: String = row.get(0)?;
-        entries.push(Entry::decode(&text).map_err(|error| refused(error.into()))?);
+        let (text, position): (String, i64) = (row.get(0)?, row.get(1)?);
+        let entry = Entry::decode(&text).map_err(|error| refused(error.into()))?;
+        if u64::try_from(position).ok() != Some(entry.position) {
+            let why = format!("it stands at position {position}, and says {}", entry.position);
+            let source = serde::de::Error::custom(why);
+            return Err(refused(DecodeError::Damaged { what: "entry", source }.into()));
+        }
+        entries.push(entry);
     }
     Ok(Some((StoredPlan { deployment, text }, entries)))
 }

@@ -61,7 +61,9 @@ fn judge(connection: &Connection, path: &Path) -> Result<(), ReleasesError> {
     let state = "SELECT (SELECT application_id FROM pragma_application_id),
                         (SELECT user_version FROM pragma_user_version),
                         (SELECT count(*) FROM sqlite_schema)";
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    // SQLite has the format as a signed number, and whoever comes later may use all of it.
+    let format = |row: &rusqlite::Row<'_>| row.get::<_, i32>(1).map(i32::cast_unsigned);
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, format(row)?, row.get(2)?));
     let read: rusqlite::Result<(i32, u32, u32)> = connection.query_row(state, (), read);
     let (application, found, tables) = read.map_err(|source| sql(path, source))?;
     match (application, tables) {
@@ -77,6 +79,13 @@ fn judge(connection: &Connection, path: &Path) -> Result<(), ReleasesError> {
             found,
             known: FORMAT,
             tool,
+        });
+    }
+    // Every file of ours says of which format it is: this one has lost it.
+    if found == 0 {
+        return Err(ReleasesError::Damaged {
+            path: path.to_owned(),
+            source: "it does not say of which format it is".into(),
         });
     }
     // The page structure only: of small files it is a matter of a millisecond.
@@ -97,16 +106,32 @@ fn sql(path: &Path, source: rusqlite::Error) -> ReleasesError {
 
 /// An error of the database, with damage told apart from everything else.
 pub(crate) fn damage(path: &Path, what: &'static str, source: rusqlite::Error) -> ReleasesError {
-    match source.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ReleasesError::Damaged {
+    use rusqlite::Error;
+    // What stands in a column is nothing that was ever written there.
+    let strange = matches!(
+        source,
+        Error::InvalidColumnType(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::FromSqlConversionFailure(..)
+            | Error::Utf8Error(..)
+    );
+    // `Unknown` is what SQLite says of tables and columns that are missing, and of schemas that it does not know: what
+    // is asked is the same each time, and fits the file that was made for it.
+    let code = source.sqlite_error_code();
+    let damaged = matches!(
+        code,
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::Unknown)
+    );
+    if strange || damaged {
+        return ReleasesError::Damaged {
             path: path.to_owned(),
             source: Box::new(source),
-        },
-        _ => ReleasesError::Sql {
-            what,
-            path: path.to_owned(),
-            source,
-        },
+        };
+    }
+    ReleasesError::Sql {
+        what,
+        path: path.to_owned(),
+        source,
     }
 }
 

@@ -11,6 +11,10 @@ use crate::version;
 /// The format that this version writes, and the newest that it reads.
 pub(crate) const FORMAT: u64 = 1;
 
+/// What to do about records that are not what was written.
+pub(crate) const DAMAGED: &str =
+    "nothing was changed; put back a backup of the store, then `nuages resume` or `nuages abort`";
+
 /// Why stored text could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -40,7 +44,7 @@ impl DecodeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Newer { tool, .. } => Some(version::install(tool.as_deref().unwrap_or_default(), "wrote it")),
-            Self::Damaged { .. } => None,
+            Self::Damaged { .. } => Some(DAMAGED.into()),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::DecodeError;
+use crate::codec::{DAMAGED, DecodeError};
 use crate::journal::Illegal;
 use crate::lease::Lease;
 use crate::output::RefError;
@@ -323,6 +323,10 @@ impl SagaError {
         match self {
             Self::UnknownKind { tool, .. } => Some(version::install(tool, "made this plan")),
             Self::Decode { source, .. } => source.hint(),
+            Self::Journal { .. } | Self::PlanChanged(_) | Self::BadPlan(_) => Some(DAMAGED.into()),
+            Self::Reference { .. } => Some("undo what was done with `nuages abort`".into()),
+            Self::NoSuchDeployment(_) => Some("`nuages history` lists those there are".into()),
+            Self::AlreadyEnded(_) => Some("nothing is left to do; `nuages history` tells how it ended".into()),
             Self::Stale(_) => Some("look at a new plan with `nuages plan`".into()),
             Self::Unfinished(_) => Some("finish it with `nuages resume`, or undo it with `nuages abort`".into()),
             Self::Held(lease) => Some(format!(
@@ -332,7 +336,6 @@ impl SagaError {
             Self::LeaseLost | Self::Observe { .. } => Some("continue with `nuages resume`".into()),
             Self::Params { source, .. } | Self::Check { source, .. } => source.hint().map(str::to_owned),
             Self::Store(error) => error.hint(),
-            _ => None,
         }
     }
 }

@@ -62,7 +62,12 @@ impl StoreError {
         match self {
             Self::Backend { hint, .. } => hint.clone(),
             Self::Decode(error) => error.hint(),
-            _ => None,
+            Self::Position { .. } => Some(
+                "somebody else wrote to it: see who with `nuages lease show`, then continue with `nuages resume`"
+                    .into(),
+            ),
+            Self::NoSuchDeployment(_) => Some("`nuages history` lists those there are".into()),
+            Self::Held(_) | Self::LeaseLost => None,
         }
     }
 }

@@ -184,12 +184,18 @@ impl Account {
 
     /// A context whose clients reach it, as production's do: standard retries, five attempts, time for each.
     pub fn context(&self) -> AwsContext {
-        context_over(SharedHttpClient::new(Connector::new(self.clone())))
+        context_over(self.client())
     }
 
     /// The same, whose calls are kept for the check against AWS's models.
     pub fn recorded_context(&self) -> AwsContext {
-        context_over(recorded(SharedHttpClient::new(Connector::new(self.clone()))))
+        context_over(recorded(self.client()))
+    }
+
+    fn client(&self) -> SharedHttpClient {
+        let account = self.clone();
+        let answers = move |service: &str, request: &Received, moment| account.answer(service, request, moment);
+        SharedHttpClient::new(Connector::new(self.rules.clone(), answers))
     }
 
     /// Answers one request to this service.
@@ -269,6 +275,25 @@ impl Account {
         }
         answer
     }
+}
+
+/// A context whose other side is this function: it is given the service and the request. What the rules say befalls its
+/// calls, and with a paused clock nothing waits.
+///
+/// ```
+/// use nuages_testkit::account::scripted;
+/// use nuages_testkit::faults::Rules;
+/// use nuages_testkit::http::json;
+///
+/// let aws = scripted(Rules::default(), |_, _| json(200, &serde_json::json!({"clusterArns": []})));
+/// assert!(!aws.quirks().is_emulator());
+/// ```
+pub fn scripted(
+    rules: Rules,
+    answers: impl Fn(&str, &Received) -> Response<Bytes> + Send + Sync + 'static,
+) -> AwsContext {
+    let answers = move |service: &str, request: &Received, _| answers(service, request);
+    context_over(SharedHttpClient::new(Connector::new(rules, answers)))
 }
 
 fn context_over(http: SharedHttpClient) -> AwsContext {

@@ -153,6 +153,15 @@ impl FakeEcs {
         self.world().tasks.len()
     }
 
+    /// How many tasks were ever started whose command contains this text.
+    pub fn tasks_of_command(&self, contains: &str) -> usize {
+        self.world()
+            .tasks
+            .iter()
+            .filter(|task| task.command.contains(contains))
+            .count()
+    }
+
     /// Answers one request.
     pub fn answer(&self, request: &Received) -> Response<Bytes> {
         let mut world = self.world();

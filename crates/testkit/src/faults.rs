@@ -10,6 +10,7 @@
 pub(crate) mod carry;
 mod proxy;
 mod rules;
+pub(crate) mod spoil;
 
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ pub enum Fault {
     Malformed,
     /// It has no effect, and status 200 is answered with a page: a login page of a network does so.
     Portal,
+    /// It has its effect, and the answer is changed at random, as this seed has it: fields that are missing, odd or
+    /// repeated, and bytes that are wrong.
+    Spoiled(u64),
     /// It reaches the service twice; the second answer comes.
     Twice,
     /// It comes later than it was sent.

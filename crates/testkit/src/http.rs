@@ -20,6 +20,9 @@ use crate::recording;
 /// A request as it was received, whole.
 pub type Received = Request<Bytes>;
 
+/// What is answered to it, whole.
+pub type Answer = Response<Bytes>;
+
 /// A running server.
 #[derive(Debug)]
 pub struct FakeServer {

@@ -9,6 +9,7 @@
 //! * [`fake_registry`] and [`fake_ecr`]: a registry, and Amazon's, in the test's own process;
 //! * [`fake_secrets`]: Secrets Manager and Parameter Store in memory;
 //! * [`faults`]: what loses, spoils, repeats, delays or outdates calls, before any of them;
+//! * [`fuzz`]: how many random cases a test runs, and what spoils texts in them;
 //! * [`identities`]: users of an emulator that enforces IAM;
 //! * [`recording`]: what the tests ask of AWS, for the check against AWS's own models;
 //! * [`snapshot`]: filters that make outputs comparable.
@@ -25,6 +26,7 @@ pub mod fake_ecs;
 pub mod fake_registry;
 pub mod fake_secrets;
 pub mod faults;
+pub mod fuzz;
 pub mod http;
 pub mod identities;
 pub mod recording;

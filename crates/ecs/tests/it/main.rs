@@ -6,6 +6,7 @@ mod definitions;
 mod diagnoses;
 mod emulated;
 mod fixture;
+mod fuzz;
 mod preflight;
 mod rollouts;
 mod services;

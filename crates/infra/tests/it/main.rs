@@ -6,6 +6,7 @@ mod bootstrap;
 mod costs;
 mod down;
 mod fixture;
+mod fuzz;
 mod ministack;
 mod roles;
 mod template;

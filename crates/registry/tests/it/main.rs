@@ -6,6 +6,7 @@ mod auth;
 mod ecr;
 mod enumerated;
 mod faults;
+mod fuzz;
 mod pull;
 mod push;
 mod real;

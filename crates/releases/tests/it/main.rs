@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails, fails the test that called it")]
 
 mod file;
+mod fuzz;
 mod journal;
 mod lease;
 mod place;

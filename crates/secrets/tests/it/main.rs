@@ -4,6 +4,7 @@
 
 mod emulator;
 mod fake;
+mod fuzz;
 mod redaction;
 mod resolve;
 mod values;

@@ -8,6 +8,7 @@ use ::http::{HeaderValue, Request, Response, StatusCode, header};
 use bytes::Bytes;
 
 use super::Fault;
+use super::spoil::{spoil, spoil_headers};
 use crate::relay::BoxError;
 
 /// What comes back to the caller.
@@ -103,6 +104,11 @@ where
         }
         Some(Fault::Truncated) => Ok(Answer::Half(send(Moment::Now).await?)),
         Some(Fault::Malformed) => Ok(Answer::Whole(send(Moment::Now).await?.map(|_| "<html>{\"half".into()))),
+        Some(Fault::Spoiled(how)) => {
+            let mut answer = send(Moment::Now).await?;
+            spoil_headers(how, answer.headers_mut());
+            Ok(Answer::Whole(answer.map(|body| spoil(how, &body).into())))
+        }
         Some(Fault::Portal) => {
             let mut page = Response::new(Bytes::from_static(b"<html><title>Log in</title></html>"));
             page.headers_mut()

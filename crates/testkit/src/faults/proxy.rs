@@ -172,11 +172,12 @@ async fn pass(
     Ok(match carry_out(fault, &service, &request, send).await? {
         Answer::Whole(answer) => {
             let (mut head, body) = answer.into_parts();
-            // The body is not always the one that this was said of; with HEAD there is none.
-            if request.method() != Method::HEAD {
-                head.headers.remove(header::CONTENT_LENGTH);
-            }
             head.headers.remove(header::TRANSFER_ENCODING);
+            // The body is not always the one that this was said of; with HEAD there is none.
+            if request.method() == Method::HEAD {
+                return Ok(Response::from_parts(head, relay::whole(Bytes::new())));
+            }
+            head.headers.remove(header::CONTENT_LENGTH);
             Response::from_parts(head, relay::whole(body))
         }
         // There is no half of nothing: it breaks in the midst of its head.
