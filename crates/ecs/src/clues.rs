@@ -54,7 +54,10 @@ pub(crate) fn before_start(reason: &str) -> Option<Clue> {
     if reason.contains("CannotPullContainer") {
         return Some(pull(reason));
     }
-    if !reason.contains("ResourceInitializationError") {
+    if !any(
+        reason,
+        &["ResourceInitializationError", "failed to initialize logging driver"],
+    ) {
         return None;
     }
     let secret = || {
@@ -74,17 +77,26 @@ pub(crate) fn before_start(reason: &str) -> Option<Clue> {
                 format!("the secret has no key `{}`", key.trim_matches(['"', '\''])),
                 "add it to the secret (`aws secretsmanager put-secret-value`), or correct `key` of the entry in `[secrets]`",
             )
-        } else if any(reason, &["log group", "logger args", "logging driver", "log stream"]) {
+        } else if any(
+            reason,
+            &["looking for beginning of value", "unexpected end of JSON input"],
+        ) {
             Clue::new(
-                Cause::LogGroup,
-                "the task cannot write its log",
-                "bring the environment's stack up again (`nuages infra up`): the log group or the execution role's right to it is missing",
+                Cause::SecretKeyMissing,
+                "the secret is not JSON, and one of its keys is asked for",
+                "put JSON into the secret (`aws secretsmanager put-secret-value`), or leave out `key` in `[secrets]`",
             )
         } else if any(reason, &NETWORK) {
             Clue::new(
                 Cause::NoRouteToServices,
                 "the task does not reach the AWS services that it needs to start",
                 ROUTE_HINT,
+            )
+        } else if any(reason, &["log group", "logger args", "logging driver", "log stream"]) {
+            Clue::new(
+                Cause::LogGroup,
+                "the task cannot write its log",
+                "bring the environment's stack up again (`nuages infra up`): the log group or the execution role's right to it is missing",
             )
         } else if any(
             reason,

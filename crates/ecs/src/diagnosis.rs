@@ -192,10 +192,14 @@ const LOG_LINES: usize = 15;
 impl Evidence {
     fn failed_container(&self) -> Option<&ContainerExit> {
         let containers = &self.task.as_ref()?.containers;
+        let ended = |how: fn(i32) -> bool| containers.iter().find(|c| c.exit_code.is_some_and(how));
+        // What ECS gives a reason for is the one. Where one ends, the others are stopped: 143 and 137 may be their end.
         containers
             .iter()
-            .find(|c| c.reason.is_some() || c.exit_code.is_some_and(|code| code != 0))
-            .or_else(|| containers.iter().find(|c| c.exit_code.is_some()))
+            .find(|c| c.reason.is_some())
+            .or_else(|| ended(|code| !matches!(code, 0 | 137 | 143)))
+            .or_else(|| ended(|code| code != 0))
+            .or_else(|| ended(|_| true))
             .or_else(|| containers.first())
     }
 

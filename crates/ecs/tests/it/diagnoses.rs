@@ -146,6 +146,156 @@ fn before_the_start() {
     }
 }
 
+/// Reasons as ECS gave them to others, word for word but for names and numbers.
+#[test]
+fn as_others_met_it_before_the_start() {
+    let asm = "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: \
+               unable to retrieve secret from asm: service call has been retried 1 time(s): ";
+    let ssm = "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: \
+               unable to retrieve secrets from ssm: service call has been retried 5 time(s): ";
+    let pull = "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ";
+    let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    let cases = [
+        // https://github.com/aws/containers-roadmap/issues/2687
+        (format!("{pull}{host}/example-service:image-tag@sha256:0f: not found"), Cause::ImageMissing),
+        // https://github.com/aws/containers-roadmap/issues/2493
+        (
+            format!("{pull}{host}/otel:latest@sha256:0f: unexpected status from HEAD request to https://{host}/v2/otel/blobs/sha256:0f: 403 Forbidden"),
+            Cause::ImageDenied,
+        ),
+        // https://github.com/aws/aws-cdk/issues/14457
+        (
+            "CannotPullContainerError: inspect image has been retried 1 time(s): failed to resolve ref \"x\": unexpected status code [manifests 6981141]: 403 Forbidden".into(),
+            Cause::ImageDenied,
+        ),
+        // https://github.com/deepfence/terraform-aws-cloud-scanner/issues/13
+        (
+            "CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref quay.io/x/scanner:latest: failed to do request: Head \"https://quay.io/v2/x/scanner/manifests/latest\": dial tcp 3.210.148.47:443: i/o timeout".into(),
+            Cause::NoRouteToRegistry,
+        ),
+        // github.com/DEFRA/cdp-portal-backend, Resources/ecs/tests/task-stop-missing-secret.json
+        (
+            format!("{asm}retrieved secret from Secrets Manager did not contain json key MY_SECRET"),
+            Cause::SecretKeyMissing,
+        ),
+        // https://github.com/rileydakota/valheim-ecs-fargate-cdk/issues/9
+        (
+            format!("{asm}invalid character '\\'' looking for beginning of value"),
+            Cause::SecretKeyMissing,
+        ),
+        // https://github.com/GiamPy5/terraform-aws-directus/issues/10
+        (
+            format!("{asm}failed to fetch secret arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-EaPYTy from secrets manager: AccessDeniedException: Access to KMS is not allowed status code: 400, request id: a87a66d9"),
+            Cause::SecretDenied,
+        ),
+        // https://github.com/hashicorp/terraform-provider-aws/issues/33044
+        (
+            format!("{ssm}RequestCanceled: request context canceled caused by: context deadline exceeded. Please check your task network configuration."),
+            Cause::NoRouteToServices,
+        ),
+        // As several public accounts of it have it, on instances.
+        (
+            "CannotStartContainerError: Error response from daemon: failed to initialize logging driver: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist.".into(),
+            Cause::LogGroup,
+        ),
+        // As a public guide has it: the same without a way to CloudWatch Logs.
+        (
+            "ResourceInitializationError: failed to initialize logging driver: dial tcp: lookup logs.ap-northeast-2.amazonaws.com: i/o timeout".into(),
+            Cause::NoRouteToServices,
+        ),
+    ];
+    for (reason, cause) in cases {
+        let said = diagnose(&never_started(&reason));
+        assert_eq!(said.cause, cause, "{reason}");
+        assert!(said.hint.is_some(), "{reason}");
+    }
+}
+
+/// Log lines and events as others met them.
+#[test]
+fn as_others_met_it_after_the_start() {
+    for line in [
+        // https://github.com/runatlantis/atlantis/issues/2001
+        "standard_init_linux.go:228: exec user process caused: exec format error",
+        // https://github.com/aws-samples/amazon-bedrock-serverless-prompt-chaining/issues/213
+        "exec /usr/local/bin/streamlit: exec format error",
+    ] {
+        assert_eq!(diagnose(&exited(1, &[line])).cause, Cause::WrongPlatform, "{line}");
+    }
+    let event = |message: String, log: &[&str]| {
+        diagnose(&Evidence {
+            log_tail: log.iter().map(ToString::to_string).collect(),
+            events: vec![message],
+            ..evidence()
+        })
+    };
+    // `aws ecs describe-services` of others: with a task, an instance, or neither.
+    for subject in [
+        "(task 82d3e95d731b499eb89033eba032d8c2) ",
+        "(instance i-0812a3bcd94babf12) ",
+        "",
+    ] {
+        let unhealthy = |why: &str| {
+            format!("(service web) {subject}(port 8000) is unhealthy in (target-group {GROUP}) due to (reason {why}).")
+        };
+        let host = "django.core.exceptions.DisallowedHost: Invalid HTTP_HOST header: '10.0.10.100:8000'. You may need to \
+                    add '10.0.10.100' to ALLOWED_HOSTS.";
+        let said = event(unhealthy("Health checks failed with these codes: [400]"), &[host]);
+        assert_eq!(said.cause, Cause::AllowedHosts, "{subject}");
+        assert!(said.sentence.contains("10.0.10.100:8000"), "{}", said.sentence);
+        let listens = ["[1] [INFO] Listening at: http://0.0.0.0:8000 (1)"];
+        let cases = [
+            ("Health checks failed with these codes: [307]", Cause::HealthRedirected),
+            ("Health checks failed with these codes: [404]", Cause::HealthPathMissing),
+            ("Health checks failed with these codes: [503]", Cause::HealthStatus),
+            ("Request timed out", Cause::HealthTimeout),
+            ("Health checks failed", Cause::HealthTimeout),
+        ];
+        for (why, cause) in cases {
+            assert_eq!(event(unhealthy(why), &listens).cause, cause, "{subject}{why}");
+        }
+    }
+}
+
+/// A task whose program was killed, beside containers that were stopped because of that: the event that ECS sent
+/// (github.com/DEFRA/cdp-portal-backend, Resources/ecs/tests/task-stop-out-of-memory.json).
+#[test]
+fn the_container_that_failed_is_found_among_those_that_were_stopped() {
+    let container = |name: &str, exit_code: i32, reason: Option<&str>| ContainerExit {
+        name: name.into(),
+        exit_code: Some(exit_code),
+        reason: reason.map(str::to_owned),
+    };
+    let of = |containers: Vec<ContainerExit>, log: &[&str]| {
+        let mut task = task(
+            "EssentialContainerExited",
+            "Essential container in task exited",
+            None,
+            None,
+        );
+        task.containers = containers;
+        Evidence {
+            task: Some(task),
+            log_tail: log.iter().map(ToString::to_string).collect(),
+            ..evidence()
+        }
+    };
+    let killed = vec![
+        container("timeout", 143, None),
+        container("log_router", 0, None),
+        container("web", 1, Some("OutOfMemoryError: Container killed due to memory usage")),
+        container("sidecar", 143, None),
+    ];
+    let said = diagnose(&of(killed, &[]));
+    assert_eq!(
+        (said.cause, said.container.as_deref()),
+        (Cause::OutOfMemory, Some("web"))
+    );
+    let crashed = vec![container("sidecar", 143, None), container("web", 3, None)];
+    let said = diagnose(&of(crashed, &["KeyError: 'DATABASE_URL'"]));
+    assert_eq!((said.exit_code, said.container.as_deref()), (Some(3), Some("web")));
+}
+
 #[test]
 fn a_module_that_is_not_there_is_a_requirement_a_name_or_the_settings() {
     let frozen = "  File \"<frozen importlib._bootstrap>\", line 1331, in _find_and_load_unlocked";
