@@ -16,6 +16,8 @@ const ROW: usize = 30;
 const LEFT: f64 = 300.0;
 const RIGHT: f64 = 110.0;
 const TOP: usize = 34;
+/// Room under the bars, where it stands who took it up.
+const BELOW: usize = 24;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#172033;--dim:#5b6780;--line:#dfe5ef;--paper:#fff;\
@@ -24,7 +26,7 @@ const STYLE: &str = "\
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}\
 main{max-width:1080px;margin:0 auto;padding:32px 20px}h1{font-size:22px;margin:0 0 4px}\
 p{margin:0 0 4px;color:var(--dim)}svg{display:block;width:100%;height:auto;margin:20px 0}\
-text{font:13px system-ui,sans-serif;fill:var(--ink)}text.dim{fill:var(--dim);font-size:12px}\
+text{font:13px system-ui,sans-serif;fill:var(--ink)}text.dim{fill:var(--dim);font-size:12px}text.turn{fill:var(--open);font-size:12px}\
 line{stroke:var(--line)}line.turn{stroke:var(--open);stroke-dasharray:3 3}\
 .applied,.undone{fill:var(--good)}.undone{fill:var(--back)}.failed,.stuck{fill:var(--bad)}\
 .open{fill:var(--open)}.as-wanted,.no-effect,.kept{fill:var(--idle)}\
@@ -44,11 +46,7 @@ pub(crate) fn page(history: &History) -> String {
         end(history.end.as_ref())
     );
     for turn in &history.turns {
-        let mode = match turn.mode {
-            Mode::Run => "run",
-            Mode::Resume => "resumed",
-            Mode::Abort => "undone",
-        };
+        let mode = taken_up(turn.mode);
         let _ = write!(
             body,
             "<p>{mode} by {} with nuages {} at {}</p>",
@@ -79,6 +77,14 @@ pub(crate) fn page(history: &History) -> String {
     )
 }
 
+const fn taken_up(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Run => "run",
+        Mode::Resume => "resumed",
+        Mode::Abort => "undone",
+    }
+}
+
 fn chart(history: &History) -> String {
     let end = history
         .acts
@@ -86,7 +92,7 @@ fn chart(history: &History) -> String {
         .filter_map(|act| act.ended)
         .fold(history.last, Timestamp::max);
     let scale = Scale::new(history.began, end);
-    let height = TOP + ROW * history.acts.len() + 12;
+    let height = TOP + ROW * history.acts.len() + BELOW;
     let mut svg = format!(
         "<svg viewBox=\"0 0 {} {height}\" role=\"img\" aria-label=\"Timeline\">",
         LEFT + WIDTH + RIGHT
@@ -102,18 +108,22 @@ fn chart(history: &History) -> String {
             label(second)
         );
     }
-    // The first process began the deployment; each later one took it up.
+    for (row, act) in history.acts.iter().enumerate() {
+        svg.push_str(&bar(act, &scale, TOP + ROW * row, end));
+    }
+    // The first process began the deployment; each later one took it up, in the midst of what a bar shows.
     for turn in history.turns.iter().skip(1) {
         let x = scale.x(turn.began);
         let _ = write!(
             svg,
-            "<line class=\"turn\" x1=\"{x:.1}\" y1=\"{}\" x2=\"{x:.1}\" y2=\"{height}\"><title>{}</title></line>",
+            "<line class=\"turn\" x1=\"{x:.1}\" y1=\"{}\" x2=\"{x:.1}\" y2=\"{}\"><title>{}</title></line>\
+             <text class=\"turn\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             TOP - 8,
-            escaped(&turn.holder.to_string())
+            height - BELOW + 4,
+            escaped(&turn.holder.to_string()),
+            height - 6,
+            taken_up(turn.mode)
         );
-    }
-    for (row, act) in history.acts.iter().enumerate() {
-        svg.push_str(&bar(act, &scale, TOP + ROW * row, end));
     }
     svg.push_str("</svg>");
     svg
