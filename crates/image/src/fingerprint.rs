@@ -37,6 +37,8 @@ pub struct Fingerprint {
     pub digest: Digest,
     /// Files that were read to know it; the others were remembered.
     pub read: usize,
+    /// The content of each file, by its path in the context. What has no name in UTF-8 is left out.
+    pub files: BTreeMap<String, Digest>,
 }
 
 impl Context {
@@ -71,6 +73,7 @@ impl Context {
         let mut hash = Sha256::new();
         let mut read = 0;
         let mut changed = false;
+        let mut files = BTreeMap::new();
         for entry in self.entries() {
             // Names are bytes to the file system; what is no UTF-8 is read every time, and hashed as it is.
             let name = entry.path.as_os_str().as_encoded_bytes();
@@ -97,6 +100,9 @@ impl Context {
                     };
                     part(if *executable { b'x' } else { b'f' }, digest.hex().as_bytes());
                     let settled = entry.stamp.mtime.max(entry.stamp.ctime) < now.saturating_sub(RACY);
+                    if let Some(key) = key {
+                        files.insert(key.to_owned(), digest.clone());
+                    }
                     if let Some(key) = key.filter(|_| settled) {
                         next.files.insert(key.to_owned(), (entry.stamp, digest));
                     }
@@ -109,6 +115,7 @@ impl Context {
         Ok(Fingerprint {
             digest: hash.finish(),
             read,
+            files,
         })
     }
 

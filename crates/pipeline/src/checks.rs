@@ -60,7 +60,7 @@ pub async fn check(
         Ok((records, ran)) => {
             let passed = records.len();
             if ran == 0 {
-                task.unchanged(format!("{passed} passed before, for the same image"));
+                task.unchanged(format!("{passed} {CACHED}"));
             } else {
                 task.done(format!("{passed} passed"));
             }
@@ -71,6 +71,13 @@ pub async fn check(
             Err(error)
         }
     }
+}
+
+/// What is said of a check that is not run again.
+const CACHED: &str = "passed before, for the same image";
+
+fn id_of(check: &str) -> String {
+    format!("check/{check}")
 }
 
 async fn run_all(
@@ -86,23 +93,12 @@ async fn run_all(
         .database
         .as_ref()
         .map(|database| format!("postgres:{}-alpine", database.major()));
-    let mut records = BTreeMap::new();
-    let mut open = Vec::new();
-    for (name, check) in &config.checks {
-        let id = image.stage(check.target.as_deref());
-        let key = inputs(config, check, id, postgres.as_deref());
-        let remembered: Option<u64> = if options.again {
-            None
-        } else {
-            store.store().recall(REMEMBERED, key.as_str()).await?
-        };
-        match remembered {
-            Some(millis) => {
-                records.insert(name.clone(), CheckOutcome::Passed { millis, cached: true });
-            }
-            None => open.push((name, check, id, key)),
-        }
-    }
+    let of = |check: &Check| {
+        let id = image.stage(check.target.as_deref()).clone();
+        let key = inputs(config, check, &id, postgres.as_deref());
+        (id, key)
+    };
+    let (mut records, open) = recall(config, store, of, options.again, task).await?;
     let ran = open.len();
     if ran > 0 {
         let spec = SandboxSpec {
@@ -113,8 +109,8 @@ async fn run_all(
         // One after the other: on a laptop's cores two test suites at once end later than two in a row.
         let mut failed: Vec<(String, Vec<String>)> = Vec::new();
         let mut broken = None;
-        for (name, check, id, key) in open {
-            match run_one(config, &sandbox, name, check, id, task, cancel).await {
+        for (name, check, (id, key)) in open {
+            match run_one(config, &sandbox, name, check, &id, task, cancel).await {
                 Ok(Ok(millis)) => {
                     store.store().remember(REMEMBERED, key.as_str(), &millis).await?;
                     records.insert(name.clone(), CheckOutcome::Passed { millis, cached: false });
@@ -146,6 +142,36 @@ async fn run_all(
     ))
 }
 
+/// A check that has to run: its name, its settings, its image and the key of its result.
+type Open<'c> = (&'c String, &'c Check, (Digest, Digest));
+
+/// Tells those that passed before, with what is known of them, from those that have to run.
+async fn recall<'c>(
+    config: &'c Config,
+    store: &EnvironmentStore,
+    of: impl Fn(&Check) -> (Digest, Digest),
+    again: bool,
+    task: &TaskScope,
+) -> Result<(BTreeMap<String, CheckOutcome>, Vec<Open<'c>>), PipelineError> {
+    let (mut records, mut open) = (BTreeMap::new(), Vec::new());
+    for (name, check) in &config.checks {
+        let (id, key) = of(check);
+        let remembered: Option<u64> = if again {
+            None
+        } else {
+            store.store().recall(REMEMBERED, key.as_str()).await?
+        };
+        match remembered {
+            Some(millis) => {
+                task.child(id_of(name), name.clone()).unchanged(CACHED);
+                records.insert(name.clone(), CheckOutcome::Passed { millis, cached: true });
+            }
+            None => open.push((name, check, (id, key))),
+        }
+    }
+    Ok((records, open))
+}
+
 async fn run_one(
     config: &Config,
     sandbox: &Sandbox,
@@ -155,7 +181,7 @@ async fn run_one(
     parent: &TaskScope,
     cancel: &CancellationToken,
 ) -> Result<Result<u64, Vec<String>>, PipelineError> {
-    let task = parent.child(format!("check/{name}"), name.to_owned());
+    let task = parent.child(id_of(name), name.to_owned());
     let began = Instant::now();
     let spec = RunSpec {
         image: image.as_str().to_owned(),
@@ -263,7 +289,72 @@ fn inputs(config: &Config, check: &Check, image: &Digest, postgres: Option<&str>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use nuages_config::ConfigFile;
+    use nuages_releases::{EnvironmentKey, Store};
+    use nuages_saga::{EventKind, Events, TaskState};
+
     use super::*;
+
+    const TOML: &str = r#"
+[app]
+name = "blog"
+[checks]
+deploy-check = { command = ["python", "manage.py", "check", "--deploy"] }
+lint = { command = ["ruff", "check"] }
+[services.worker]
+command = ["true"]
+[environments.local]
+emulator = "ministack"
+"#;
+
+    #[tokio::test]
+    async fn a_check_that_passed_before_is_shown_beside_those_that_run() {
+        let file = ConfigFile::parse("nuages.toml", TOML).unwrap();
+        let config = file.environment(&"local".parse().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("nuages.db")).await.unwrap();
+        let key = EnvironmentKey {
+            account: "123456789012".parse().unwrap(),
+            region: "us-east-1".parse().unwrap(),
+            app: "blog".parse().unwrap(),
+            env: "local".parse().unwrap(),
+        };
+        let store = store.environment(key).await.unwrap();
+        let image = Digest::of(b"image");
+        let of = |check: &Check| (image.clone(), inputs(&config, check, &image, None));
+        let (_, passed) = of(&config.checks["deploy-check"]);
+        store
+            .store()
+            .remember(REMEMBERED, passed.as_str(), &1200_u64)
+            .await
+            .unwrap();
+
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listener = Arc::clone(&heard);
+        let events = Events::to(move |event| match event.kind {
+            EventKind::TaskStarted { id, .. } => listener.lock().unwrap().push(id),
+            EventKind::TaskEnded { state, detail, .. } => {
+                listener
+                    .lock()
+                    .unwrap()
+                    .push(format!("{state:?} {}", detail.unwrap_or_default()));
+            }
+            _ => {}
+        });
+        for (again, cached) in [(false, 1), (true, 0)] {
+            let task = events.task("checks", "Check");
+            let (records, open) = recall(&config, &store, of, again, &task).await.unwrap();
+            assert_eq!((records.len(), open.len()), (cached, 2 - cached));
+            task.done("");
+        }
+        let ended = |state: TaskState| format!("{state:?} ");
+        let before = ended(TaskState::Unchanged) + CACHED;
+        let done = ended(TaskState::Done);
+        let seen = heard.lock().unwrap().clone();
+        assert_eq!(seen, ["checks", "check/deploy-check", &before, &done, "checks", &done]);
+    }
 
     fn words(text: &str) -> Vec<String> {
         text.split(' ').map(str::to_owned).collect()
