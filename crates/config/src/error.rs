@@ -26,6 +26,22 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
+    /// Something else of the name `nuages.toml`.
+    #[error("failed to read {}: it is {what}", path.display())]
+    NotAFile {
+        /// What stands there.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A `nuages.toml` that links to nothing.
+    #[error("failed to read {}: it is a link to {}, which is not there", path.display(), target.display())]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// Where it points.
+        target: PathBuf,
+    },
     /// A `nuages.toml` beyond any that a person writes.
     #[error("failed to read {}: it is larger than 256 KiB", path.display())]
     TooLarge {
@@ -83,9 +99,13 @@ impl ConfigError {
                 Some("`nuages init DIR` takes the folder of a Django project, the one with manage.py".to_owned())
             }
             Self::SeveralManagePy { found } => {
-                let commands = found.iter().map(|dir| format!("nuages init {}", dir.display()));
-                Some(format!("choose one:\n{}", commands.collect::<Vec<_>>().join("\n")))
+                let commands = found.iter().map(|dir| format!("`nuages init {}`", dir.display()));
+                Some(format!("choose one: {}", commands.collect::<Vec<_>>().join(" or ")))
             }
+            Self::NotAFile { .. } => {
+                Some("move it away; `nuages init DIR` then writes a file for a Django project".to_owned())
+            }
+            Self::Dangling { .. } => Some("bring back what it points to, or remove the link".to_owned()),
             Self::TooLarge { .. } => {
                 Some("look whether it is a nuages.toml at all; `--project DIR` names another folder".to_owned())
             }

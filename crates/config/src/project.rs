@@ -3,7 +3,7 @@
 //! Invariant: the folder is absolute, so that nothing depends on where the process stands later.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use nuages_model::EnvName;
@@ -33,7 +33,7 @@ impl Project {
     /// ```
     pub fn find(start: &Path) -> Result<Self, ConfigError> {
         let absolute = absolute(start)?;
-        match absolute.ancestors().find(|dir| dir.join(FILE_NAME).is_file()) {
+        match absolute.ancestors().find(|dir| stands_in(dir)) {
             Some(dir) => Self::read(dir),
             None => Err(ConfigError::NotFound { start: absolute }),
         }
@@ -42,7 +42,7 @@ impl Project {
     /// The `nuages.toml` of exactly this folder.
     pub fn open(dir: &Path) -> Result<Self, ConfigError> {
         let absolute = absolute(dir)?;
-        if absolute.join(FILE_NAME).is_file() {
+        if stands_in(&absolute) {
             return Self::read(&absolute);
         }
         Err(ConfigError::NotFound { start: absolute })
@@ -60,6 +60,7 @@ impl Project {
 
     fn read(dir: &Path) -> Result<Self, ConfigError> {
         let path = dir.join(FILE_NAME);
+        require_file(&path)?;
         let bytes = bytes(&path).map_err(|source| ConfigError::Read {
             path: path.clone(),
             source,
@@ -74,11 +75,33 @@ impl Project {
     }
 }
 
+/// Whether anything of the file's name stands in a folder. What is no file was meant to be one, and a file of the same name
+/// further up is another project's.
+fn stands_in(dir: &Path) -> bool {
+    fs::symlink_metadata(dir.join(FILE_NAME)).is_ok()
+}
+
+/// Refuses what is no file, before anybody waits for what a pipe never says.
+fn require_file(path: &Path) -> Result<(), ConfigError> {
+    let path = path.to_path_buf();
+    match fs::metadata(&path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(found) => Err(ConfigError::NotAFile {
+            what: if found.is_dir() { "a folder" } else { "no file" },
+            path,
+        }),
+        Err(error) => match fs::read_link(&path) {
+            Ok(target) if error.kind() == io::ErrorKind::NotFound => Err(ConfigError::Dangling { path, target }),
+            _ => Err(ConfigError::Read { path, source: error }),
+        },
+    }
+}
+
 /// Nobody writes a larger one by hand. In bytes.
 const LARGEST: usize = 256 * 1024;
 
 /// What stands in a file, and a byte more than is taken where it is too large.
-fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let most = u64::try_from(LARGEST).unwrap_or(u64::MAX).saturating_add(1);
     fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;

@@ -42,6 +42,8 @@ pub(crate) struct Section<'t> {
     pub(crate) span: Span,
     table: &'t Table,
     asked: Vec<&'static str>,
+    /// Keys that are known and not named where somebody looks for the right one.
+    unlisted: Vec<&'static str>,
 }
 
 /// What a word of the file stands for.
@@ -70,12 +72,23 @@ impl<'t> Section<'t> {
             span,
             table,
             asked: Vec::new(),
+            unlisted: Vec::new(),
         }
     }
 
     /// The value under a key. Every key that the section knows must be asked for before [`finish`](Self::finish).
     pub(crate) fn get(&mut self, key: &'static str) -> Option<Field<'t>> {
         self.asked.push(key);
+        self.find(key)
+    }
+
+    /// As [`get`](Self::get), of a key that nobody is advised to write.
+    pub(crate) fn get_unlisted(&mut self, key: &'static str) -> Option<Field<'t>> {
+        self.unlisted.push(key);
+        self.find(key)
+    }
+
+    fn find(&self, key: &str) -> Option<Field<'t>> {
         let (name, entry) = self.table.get_key_value(key)?;
         Some(Field {
             notes: self.notes,
@@ -127,7 +140,7 @@ impl<'t> Section<'t> {
     /// Notes every key that nobody asked for.
     pub(crate) fn finish(self) {
         for (name, entry) in self.table {
-            if self.asked.contains(&name.as_str()) {
+            if self.asked.contains(&name.as_str()) || self.unlisted.contains(&name.as_str()) {
                 continue;
             }
             let at = if self.path.is_empty() {

@@ -132,6 +132,7 @@ fn services() {
             "[services.api]\ncommand = [\"gunicorn\"]\nport = 0\n",
             "[services.worker]\ncommand = [\"celery\"]\nhealth = { live = \"/\" }\n",
             "[services.beat]\ncommand = [\"celery\"]\nschedule = \"rate(5 minutes)\"\n",
+            "[services.worker]\ncommand = [\"celery\"]\ncanary = { percent = 10 }\nautoscaling = 4\nsingleton = true\n",
             "services = {}\n",
         ],
     );
@@ -246,6 +247,33 @@ fn a_missing_file_says_where_it_was_looked_for() {
     assert!(error.to_string().contains("failed to find nuages.toml"), "{error}");
     assert!(error.hint().unwrap().contains("nuages init"));
     assert!(nuages_config::Project::open(&dir.path().join("absent")).is_err());
+}
+
+#[test]
+fn what_is_no_file_is_not_taken_for_an_absent_one() {
+    let above = tempfile::tempdir().unwrap();
+    std::fs::write(above.path().join("nuages.toml"), whole("")).unwrap();
+    let dir = above.path().join("blog");
+    let file = dir.join("nuages.toml");
+    std::fs::create_dir_all(&file).unwrap();
+    let told = || {
+        let found = nuages_config::Project::find(&dir).unwrap_err();
+        let opened = nuages_config::Project::open(&dir).unwrap_err();
+        assert_eq!(found.to_string(), opened.to_string());
+        assert!(found.hint().is_some(), "{found}");
+        let whole = found.to_string();
+        whole.rsplit_once("nuages.toml: ").unwrap().1.to_owned()
+    };
+    assert_eq!(told(), "it is a folder");
+    #[cfg(unix)]
+    {
+        std::fs::remove_dir(&file).unwrap();
+        std::os::unix::fs::symlink("shared.toml", &file).unwrap();
+        assert_eq!(told(), "it is a link to shared.toml, which is not there");
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        assert_eq!(told(), "it is no file", "and nobody reads it to its end");
+    }
 }
 
 #[test]
