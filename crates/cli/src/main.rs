@@ -7,6 +7,7 @@
 mod app;
 mod args;
 mod ask;
+mod invocation;
 mod outcome;
 mod report;
 mod screen;
@@ -18,17 +19,21 @@ mod verbs;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use nuages_pipeline::Ending;
 
 use crate::args::Cli;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let cli = match read(&args) {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(usage::tell(&error, &args).code()),
+        Err(error) => {
+            invocation::remember(&args, None);
+            return ExitCode::from(usage::tell(&error, &args).code());
+        }
     };
+    invocation::remember(&args, cli.verb.env());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
@@ -45,4 +50,14 @@ fn main() -> ExitCode {
     // Threads that still read a terminal or a socket must not keep the process.
     runtime.shutdown_background();
     ExitCode::from(ending.code())
+}
+
+/// The command line, with the words in its usage that the person typed.
+fn read(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    if let Some(words) = invocation::called_as() {
+        command = command.bin_name(words);
+    }
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }

@@ -1,14 +1,17 @@
 //! The one gate to stdout and stderr for what is not an event.
 //!
 //! Invariant: a reader that closed its pipe ends nothing, and nothing is written between two rows of a live tree: lines
-//! wait until the reporter is through, or until somebody who knows that nothing moves shows them.
+//! wait until the reporter is through, or until somebody who knows that nothing moves shows them. Data that could not be
+//! written for another reason is not forgotten.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+
+use crate::invocation;
 
 enum Line {
     Data(String),
@@ -16,6 +19,9 @@ enum Line {
 }
 
 static WAITING: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+
+/// Why data is missing on stdout.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
 fn keep(line: Line) {
     WAITING.lock().unwrap_or_else(PoisonError::into_inner).push(line);
@@ -28,20 +34,34 @@ pub(crate) fn say(line: &str) {
 
 /// A line of everything else.
 pub(crate) fn complain(line: &str) {
-    keep(Line::Note(line.to_owned()));
+    keep(Line::Note(invocation::pasteable(line)));
 }
 
 /// Writes what waits.
 pub(crate) fn show() {
     let lines = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
-    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     for line in lines {
-        // A closed pipe: nobody wants to know.
-        let _ = match line {
-            Line::Data(line) => writeln!(out, "{line}").and_then(|()| out.flush()),
-            Line::Note(line) => writeln!(err, "{line}"),
-        };
+        match line {
+            Line::Data(line) => wrote(writeln!(out, "{line}").and_then(|()| out.flush())),
+            // Where stderr is gone nobody can be told.
+            Line::Note(line) => drop(writeln!(err, "{line}")),
+        }
     }
+}
+
+/// Takes note of whether data was written. A closed pipe is none of our business: its reader has seen enough.
+pub(crate) fn wrote(result: io::Result<()>) {
+    if let Err(error) = result
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// Why data is missing on stdout, where it is.
+pub(crate) fn lost() -> Option<io::Error> {
+    LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// A moment as lists show it, in UTC.
@@ -68,7 +88,11 @@ pub(crate) fn record<T: Serialize>(value: &T) {
         #[serde(flatten)]
         fields: &'a serde_json::Map<String, serde_json::Value>,
     }
-    match serde_json::to_value(value) {
+    let value = serde_json::to_value(value).map(|mut value| {
+        invocation::in_hints(&mut value);
+        value
+    });
+    match value {
         Ok(serde_json::Value::Object(fields)) => object(&Versioned {
             v: VERSION,
             fields: &fields,

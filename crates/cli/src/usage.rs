@@ -15,9 +15,8 @@ use crate::{outcome, screen};
 /// Says what clap says: help and version as they are, mistakes with what would be right.
 pub(crate) fn tell(error: &clap::Error, args: &[OsString]) -> Ending {
     if !error.use_stderr() {
-        // A reader that closed its pipe has seen enough.
-        let _ = error.print();
-        return Ending::Done;
+        screen::wrote(error.print());
+        return outcome::complete(Ending::Done);
     }
     // clap's own code for a mistake is 2, which here means "the plan has changes".
     let ending = Ending::BadInput;
@@ -101,7 +100,7 @@ fn as_problem(error: &clap::Error, environments: Option<String>) -> PipelineErro
     }
 }
 
-const VERBS: &str = "`nuages --help` lists the verbs";
+const VERBS: &str = "`nuages help` lists the verbs";
 
 /// Lines of a list become one sentence.
 fn one_line(text: &str) -> String {
@@ -124,7 +123,8 @@ fn said(args: &[OsString], flag: &str) -> bool {
     options(args).any(|arg| arg == flag)
 }
 
-fn value_of(args: &[OsString], name: &str) -> Option<OsString> {
+/// The value of an option in a line of arguments that may not be readable.
+pub(crate) fn value_of(args: &[OsString], name: &str) -> Option<OsString> {
     let mut args = options(args);
     while let Some(arg) = args.next() {
         if arg == name {
@@ -185,10 +185,10 @@ mod tests {
             (
                 "nuages frobnicate",
                 "unrecognized subcommand 'frobnicate'",
-                "`nuages --help` lists the verbs",
+                "`nuages help` lists the verbs",
             ),
-            ("nuages", "no verb is named", "`nuages --help` lists the verbs"),
-            ("nuages --json", "no verb is named", "`nuages --help` lists the verbs"),
+            ("nuages", "no verb is named", "`nuages help` lists the verbs"),
+            ("nuages --json", "no verb is named", "`nuages help` lists the verbs"),
         ] {
             assert_eq!(told(line), (what.to_owned(), hint.to_owned()), "{line}");
         }

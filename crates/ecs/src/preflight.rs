@@ -98,7 +98,7 @@ impl Cluster {
         let finding = match status {
             Some("ACTIVE") => Finding::ok(subject, "active"),
             Some(other) => Finding::fail(subject, format!("it is {}", other.to_lowercase())),
-            None => Finding::fail(subject, "it does not exist").hint("nuages infra up makes it"),
+            None => Finding::fail(subject, "it does not exist").hint("`nuages infra up` makes it"),
         };
         vec![finding.proof(self.proof(CALL))]
     }
@@ -153,7 +153,7 @@ impl Cluster {
         let found = answer.log_groups().iter().find(|g| g.log_group_name() == Some(group));
         let finding = match found {
             None => {
-                Finding::fail(subject, "it does not exist, and no task could start").hint("nuages infra up makes it")
+                Finding::fail(subject, "it does not exist, and no task could start").hint("`nuages infra up` makes it")
             }
             Some(g) => match g.retention_in_days() {
                 Some(days) => Finding::ok(subject, format!("keeps {days} days")),
@@ -194,7 +194,7 @@ impl Cluster {
                     &subject,
                     "no listener sends it requests, and ECS refuses such a service",
                 )
-                .hint("nuages infra up attaches it"),
+                .hint("`nuages infra up` attaches it"),
             );
         }
         let seconds = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
@@ -262,7 +262,9 @@ where
             Finding::ok(subject, format!("{} is there", found.short()))
         }
         Ok(Some(found)) => Finding::fail(subject, format!("the registry answers {found} for {image}")),
-        Ok(None) => Finding::fail(subject, format!("the registry does not have {image}")).hint("nuages push"),
+        Ok(None) => {
+            Finding::fail(subject, format!("the registry does not have {image}")).hint("`nuages push` sends it")
+        }
         Err(why) => Finding::warn(subject, format!("not verified: {why}")),
     };
     vec![finding.proof(format!("the manifest of {image}"))]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is made before the person has seen what.
 
+use nuages_config::Config;
 use nuages_infra::policies::GithubEnvironment;
 use nuages_infra::{Bootstrap, Item};
 
@@ -10,8 +11,22 @@ use crate::session::Session;
 use crate::stack;
 use crate::ui::Ui;
 
+/// Refuses an environment that is in no account, for which nobody needs roles: before anything is started for it.
+pub fn bootstrap_applies(config: &Config) -> Result<(), PipelineError> {
+    if config.emulator.is_none() {
+        return Ok(());
+    }
+    let env = &config.env.name;
+    Err(PipelineError::refused(
+        format!("`{env}` runs in an emulator on this machine: there is no account to prepare"),
+        "for an environment with an `account` in nuages.toml, `nuages infra bootstrap --env NAME` prints what its \
+         administrator gives",
+    ))
+}
+
 /// The roles and policies of the environment; with a repository, `OWNER/NAME`, its runners at GitHub may deploy.
 pub async fn infra_bootstrap(session: &Session, repository: Option<&str>) -> Result<Bootstrap, PipelineError> {
+    bootstrap_applies(&session.config)?;
     let github = repository.map(|repository| github(session, repository)).transpose()?;
     let domain = stack::domain(session).await?;
     let place = stack::place(session, domain.map(|domain| domain.hosted_zone_id));

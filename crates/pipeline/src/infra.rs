@@ -160,7 +160,8 @@ async fn enter_world(
             let text = format!(
                 "the environment is not the one on record: it was built anew, so {releases} earlier releases were archived{lost}"
             );
-            let hint = "`nuages releases --all` still lists them; there is nothing to roll back to".to_owned();
+            let hint =
+                "`nuages releases --all` still lists those releases; there is nothing to roll back to".to_owned();
             ui.events.message(MessageLevel::Warning, text, Some(hint));
         }
     }
@@ -209,12 +210,24 @@ pub async fn infra_plan(session: &Session, ui: &Ui) -> Result<ChangeSetPlan, Pip
     }
 }
 
-/// What the environment costs a month, estimated from list prices. Nobody is asked.
+/// What the environment costs a month, estimated from list prices. Nobody is asked. One in an emulator has no lines.
 pub fn infra_cost(config: &Config) -> CostEstimate {
     // Secrets and their keys cost next to nothing and are left out of the estimate, so none need be resolved; a role, a
     // boundary and a certificate cost nothing.
     let there = stack::There::unasked(config);
-    nuages_infra::cost(&stack::spec(config, there, &Resolved::default(), None, None, None))
+    let priced = nuages_infra::cost(&stack::spec(config, there, &Resolved::default(), None, None, None));
+    if config.emulator.is_none() {
+        return priced;
+    }
+    CostEstimate {
+        lines: Vec::new(),
+        total: nuages_infra::Dollars::micros(0),
+        assumptions: vec![format!(
+            "`{}` runs in an emulator on this machine: it costs nothing",
+            config.env.name
+        )],
+        ..priced
+    }
 }
 
 /// What differs between the stack and what is there.
@@ -293,10 +306,16 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_asks_nobody() {
-        for env in ["local", "staging"] {
-            let (config, _dir) = config(env);
-            assert!(infra_cost(&config).total > nuages_infra::Dollars::micros(0));
-        }
+    fn an_estimate_asks_nobody_and_an_emulator_costs_nothing() {
+        let nothing = nuages_infra::Dollars::micros(0);
+        let (staging, _dir) = config("staging");
+        assert!(infra_cost(&staging).total > nothing);
+        let (local, _dir) = config("local");
+        let free = infra_cost(&local);
+        assert_eq!((free.total, free.lines.len()), (nothing, 0));
+        assert_eq!(
+            free.assumptions,
+            ["`local` runs in an emulator on this machine: it costs nothing"]
+        );
     }
 }

@@ -65,7 +65,7 @@ impl Layout<'_> {
         let group = self.outputs.log_groups.get(service).ok_or_else(|| {
             PipelineError::refused(
                 format!("the environment's stack has no log group for the service `{service}`"),
-                format!("nuages infra up --env {}", self.config.env.name),
+                format!("make it with `nuages infra up --env {}`", self.config.env.name),
             )
         })?;
         Ok(LogTarget {

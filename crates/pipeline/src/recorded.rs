@@ -136,7 +136,7 @@ async fn interrupted(known: Vec<EnvironmentStore>) -> Result<Vec<Interrupted>, P
 /// A store that must be there.
 pub(crate) async fn open(named: &Path) -> Result<Store, PipelineError> {
     let path = nuages_releases::location(Path::new("."), Some(named));
-    if !path.is_file() {
+    if !nuages_releases::is_there(&path)? {
         return Err(PipelineError::Arguments {
             what: format!("there is no store at {}", path.display()),
             hint: Some("--store and NUAGES_STORE name the file nuages.db, or its folder".into()),

@@ -49,7 +49,7 @@ async fn rollback_in(
         None => {
             return Err(PipelineError::refused(
                 format!("the environment `{env}` has no stack: there is nothing to roll back"),
-                format!("nuages deploy --env {env}"),
+                format!("make one with `nuages deploy --env {env}`"),
             ));
         }
     };
@@ -60,7 +60,7 @@ async fn rollback_in(
     let Some(serving) = session.store.serving().await? else {
         return Err(PipelineError::refused(
             "no release serves: there is nothing to roll back",
-            format!("nuages deploy --env {env}"),
+            format!("make one with `nuages deploy --env {env}`"),
         ));
     };
     let target = target(session, options, &serving).await?;
@@ -110,7 +110,7 @@ async fn rollback_in(
 
 async fn target(session: &Session, options: &RollbackOptions, serving: &Release) -> Result<Release, PipelineError> {
     let env = &session.config.env.name;
-    let list = format!("`nuages releases --env {env}` lists them");
+    let list = format!("`nuages releases --env {env}` lists the releases");
     let found = match &options.to {
         None => session.store.rollback_target().await?.ok_or_else(|| {
             PipelineError::refused(
@@ -171,7 +171,10 @@ async fn make_plan(
         let Some(live) = PreviousService::of(&state) else {
             return Err(PipelineError::refused(
                 format!("{} had a service `{name}`, which does not run any more", target.number),
-                format!("deploy a version that has it: nuages deploy --env {}", config.env.name),
+                format!(
+                    "deploy a version that has it: `nuages deploy --env {}`",
+                    config.env.name
+                ),
             ));
         };
         let (service, rollout) = service_steps(&layout, name, &cluster_name, limit, url)?;

@@ -9,6 +9,8 @@ use nuages_pipeline::{Ending, PipelineError};
 use nuages_saga::{EVENT_VERSION, ErrorReport, Event, EventKind, MessageLevel, TaskId};
 use serde::Serialize;
 
+use crate::invocation;
+
 /// The last line of a run that failed.
 #[derive(Debug, Serialize)]
 pub(crate) struct LastWords<'e> {
@@ -20,8 +22,8 @@ pub(crate) struct LastWords<'e> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<Mistake<'e>>,
     /// What the preflight found.
-    #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
-    findings: &'e [Finding],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<Finding>,
     /// What a person must finish.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     by_hand: Vec<ByHand<'e>>,
@@ -40,13 +42,14 @@ struct Mistake<'e> {
 #[derive(Debug, Serialize)]
 struct ByHand<'e> {
     step: &'e str,
-    error: &'e ErrorReport,
+    error: ErrorReport,
     commands: &'e [String],
 }
 
 impl<'e> LastWords<'e> {
     pub(crate) fn of(problem: &'e PipelineError, ending: Ending) -> Self {
-        let error = problem.report();
+        let mut error = problem.report();
+        invocation::in_report(&mut error);
         let kind = EventKind::Message {
             level: MessageLevel::Error,
             text: error.to_string(),
@@ -63,15 +66,19 @@ impl<'e> LastWords<'e> {
             error,
             problems: configuration(problem).map(mistakes).unwrap_or_default(),
             findings: match problem {
-                PipelineError::Preflight { findings } => findings,
-                _ => &[],
+                PipelineError::Preflight { findings } => findings.iter().cloned().map(told).collect(),
+                _ => Vec::new(),
             },
             by_hand: match problem {
                 PipelineError::Stuck { steps, .. } => steps
                     .iter()
                     .map(|stuck| ByHand {
                         step: stuck.step.as_str(),
-                        error: &stuck.error,
+                        error: {
+                            let mut error = stuck.error.clone();
+                            invocation::in_report(&mut error);
+                            error
+                        },
                         commands: &stuck.by_hand,
                     })
                     .collect(),
@@ -79,6 +86,11 @@ impl<'e> LastWords<'e> {
             },
         }
     }
+}
+
+fn told(mut finding: Finding) -> Finding {
+    finding.hint = finding.hint.as_deref().map(invocation::pasteable);
+    finding
 }
 
 /// What is wrong with `nuages.toml`, where that ended the run.

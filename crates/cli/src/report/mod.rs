@@ -11,6 +11,7 @@ pub(crate) mod error;
 mod json;
 mod last;
 mod plain;
+mod resting;
 mod sink;
 mod state;
 mod style;
@@ -29,6 +30,8 @@ use nuages_saga::Event;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
+
+use crate::invocation;
 
 pub(crate) use json::Json;
 pub(crate) use last::{LastWords, configuration};
@@ -143,7 +146,8 @@ impl Reporter {
         }
     }
 
-    /// Nothing more comes. An error is one of writing, other than a pipe that the reader closed.
+    /// Nothing more comes. An error is one of writing data, other than a pipe that the reader closed. A log that could
+    /// not be written takes nothing from the result.
     pub(crate) fn finish(self) -> io::Result<()> {
         match self {
             Self::Tty(tty) => tty.finish(),
@@ -180,12 +184,12 @@ pub(crate) async fn drive(
     loop {
         tokio::select! {
             event = events.recv() => match event {
-                Some(event) => reporter.event(&event),
+                Some(event) => show(&mut reporter, event),
                 None => return reporter.finish(),
             },
             Some(barrier) = barriers.recv() => {
                 while let Ok(event) = events.try_recv() {
-                    reporter.event(&event);
+                    show(&mut reporter, event);
                 }
                 reporter.tick(Timestamp::now());
                 // Whoever waited may have been dropped meanwhile.
@@ -194,4 +198,9 @@ pub(crate) async fn drive(
             _ = frames.tick() => reporter.tick(Timestamp::now()),
         }
     }
+}
+
+fn show(reporter: &mut Reporter, mut event: Event) {
+    invocation::in_event(&mut event);
+    reporter.event(&event);
 }

@@ -89,7 +89,7 @@ impl Plain {
     }
 
     pub(super) fn finish(self) -> io::Result<()> {
-        self.err.finish().and(self.out.finish())
+        self.out.finish()
     }
 
     fn note(&mut self, event: &Event, note: &Note, status: Option<&str>, counts: &[(String, u64)]) {

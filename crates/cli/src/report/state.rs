@@ -11,7 +11,7 @@ use nuages_saga::{ErrorReport, Event, EventKind, TaskId, TaskState};
 use super::text::{bytes, bytes_of, clean, elapsed};
 
 /// Lines of output that are kept of a task, for when it fails.
-const KEPT: usize = 20;
+const KEPT: usize = 30;
 
 #[derive(Debug, Default)]
 pub(super) struct State {

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::resting::Resting;
 use super::*;
 
 /// What was written, for the test and for the reporter.
@@ -227,7 +228,7 @@ fn until_failure() -> Vec<Event> {
 fn screen(rows: u16, columns: u16, events: &[Event], now: i64) -> (String, String) {
     let term = InMemoryTerm::new(rows, columns);
     let out = Buffer::default();
-    let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
+    let target = ProgressDrawTarget::term_like(Box::new(Resting::new(term.clone())));
     let mut tty = Tty::new(
         Box::new(out.clone()),
         Style::new(false),
@@ -243,6 +244,42 @@ fn screen(rows: u16, columns: u16, events: &[Event], now: i64) -> (String, Strin
     let shown = term.contents();
     drop(tty);
     (shown, out.text())
+}
+
+/// The terminal echoes `^C` where its cursor stands.
+#[test]
+fn a_key_that_is_echoed_leaves_no_row_of_an_earlier_frame() {
+    let term = InMemoryTerm::new(24, 80);
+    let target = ProgressDrawTarget::term_like(Box::new(Resting::new(term.clone())));
+    let size = || (24, 80);
+    let mut tty = Tty::new(Box::new(Buffer::default()), Style::new(false), target, Box::new(size));
+    for event in &until_push() {
+        tty.event(event);
+    }
+    tty.tick(time(16_000));
+    let before = term.contents();
+    assert!(before.contains("Push the image"), "{before}");
+    indicatif::TermLike::write_str(&term, "^C").unwrap();
+    tty.tick(time(16_400));
+    let after = term.contents();
+    assert_eq!(after.matches("Push the image").count(), 1, "{after}");
+    assert!(!after.contains("^C"), "{after}");
+    assert_eq!(after.lines().count(), before.lines().count(), "{after}");
+
+    // What is printed for good is written over by nothing.
+    let done = [
+        end(17_300, 4, TaskState::Done, "2 layers", 5000),
+        end(17_400, 1, TaskState::Done, "release 01k9", 17_400),
+    ];
+    for event in &done {
+        tty.event(event);
+    }
+    let printed = term.contents();
+    tty.finish().unwrap();
+    indicatif::TermLike::write_str(&term, "$ ").unwrap();
+    let lines = |text: &str| text.lines().map(str::trim_end).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&term.contents())[..lines(&printed).len()], lines(&printed));
+    assert_eq!(lines(&term.contents()).last().unwrap(), "$");
 }
 
 fn plain(events: &[Event], quiet: bool, style: Style) -> (String, String) {

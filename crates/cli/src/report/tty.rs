@@ -12,6 +12,7 @@ use nuages_model::Note;
 use nuages_saga::{Event, EventKind, MessageLevel};
 
 use super::error::block;
+use super::resting::Resting;
 use super::state::State;
 use super::style::{Paint, Style};
 use super::tree::{Canvas, frame, summary};
@@ -43,7 +44,9 @@ impl Tty {
     /// On stderr; data goes to `out`.
     pub(super) fn stderr(out: Box<dyn Write + Send>, style: Style) -> Self {
         let term = Term::stderr();
-        Self::new(out, style, ProgressDrawTarget::stderr(), Box::new(move || term.size()))
+        let drawn = Resting::new(Term::buffered_stderr());
+        let target = ProgressDrawTarget::term_like(Box::new(drawn));
+        Self::new(out, style, target, Box::new(move || term.size()))
     }
 
     pub(super) fn new(out: Box<dyn Write + Send>, style: Style, target: ProgressDrawTarget, size: Size) -> Self {
@@ -106,8 +109,11 @@ impl Tty {
     }
 
     fn draw(&mut self, now: Timestamp) {
+        let mut lines = frame(&self.state, self.canvas(now));
+        // The cursor rests on a row of its own, and so does what the terminal echoes there.
+        lines.extend((!lines.is_empty()).then(String::new));
         // This draws; a tick after it would draw the same again.
-        self.bar.set_message(frame(&self.state, self.canvas(now)).join("\n"));
+        self.bar.set_message(lines.join("\n"));
     }
 
     fn print(&mut self, lines: &[String]) {

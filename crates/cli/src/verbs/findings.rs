@@ -4,7 +4,7 @@ use nuages_model::{Finding, Level};
 use nuages_pipeline::Ending;
 
 use crate::app::App;
-use crate::screen;
+use crate::{invocation, screen};
 
 /// Shows all of them, the gravest last, and answers how a verb that only looks ends.
 pub(crate) fn show(app: &App, mut findings: Vec<Finding>) -> Ending {
@@ -24,7 +24,7 @@ pub(crate) fn show(app: &App, mut findings: Vec<Finding>) -> Ending {
                 screen::say(&format!("      seen by {proof}"));
             }
             if let Some(hint) = &finding.hint {
-                screen::say(&format!("      hint: {hint}"));
+                screen::say(&format!("      hint: {}", invocation::pasteable(hint)));
             }
         }
     }

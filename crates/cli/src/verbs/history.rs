@@ -14,21 +14,35 @@ use crate::{screen, timeline};
 pub(crate) struct Which {
     pub(crate) deployment: Option<String>,
     pub(crate) list: bool,
+    pub(crate) all: bool,
     pub(crate) limit: usize,
 }
 
 pub(crate) async fn run(app: &App, env: &EnvName, which: Which, page: Option<&Path>) -> Result<Ending, PipelineError> {
     let store = app.records(env).await?.store;
     let known = match &store {
+        // Whoever has an id means that one, wherever it was.
+        Some(store) if which.all || which.deployment.is_some() => store.deployments_of_all_worlds(which.limit).await?,
         Some(store) => store.deployments(which.limit).await.map_err(SagaError::from)?,
         None => Vec::new(),
     };
+    if known.is_empty() && which.deployment.is_none() {
+        if app.json() {
+            return Ok(Ending::Done);
+        }
+        let gone = match &store {
+            Some(store) => !store.deployments_of_all_worlds(1).await?.is_empty(),
+            None => false,
+        };
+        tell_none(env, gone.then_some("`nuages history --all` tells what was done before"));
+        return Ok(Ending::Done);
+    }
     if which.list {
-        list(app, env, &known);
+        list(app, &known);
         return Ok(Ending::Done);
     }
     let Some(history) = find(store.as_ref(), &known, which.deployment.as_deref(), env).await? else {
-        screen::complain(&format!("nothing was deployed to {env} yet"));
+        tell_none(env, None);
         return Ok(Ending::Done);
     };
     if let Some(page) = page {
@@ -62,7 +76,7 @@ async fn find(
                     let many = if first.is_some() { "more than one" } else { "no" };
                     return Err(PipelineError::Arguments {
                         what: format!("{many} deployment of {env} begins with `{asked}`"),
-                        hint: Some(format!("`nuages history --env {env} --list` lists them")),
+                        hint: Some(format!("`nuages history --env {env} --list` lists the deployments")),
                     });
                 }
             }
@@ -81,15 +95,19 @@ async fn find(
     })
 }
 
-fn list(app: &App, env: &EnvName, known: &[Summary]) {
+/// Says that nothing is on record; where something is of an environment that is gone, what shows it.
+pub(super) fn tell_none(env: &EnvName, before: Option<&str>) {
+    screen::complain(&match before {
+        None => format!("nothing was deployed to {env} yet"),
+        Some(before) => format!("nothing is deployed to {env} now; {before}"),
+    });
+}
+
+fn list(app: &App, known: &[Summary]) {
     if app.json() {
         for summary in known {
             screen::record(summary);
         }
-        return;
-    }
-    if known.is_empty() {
-        screen::complain(&format!("nothing was deployed to {env} yet"));
         return;
     }
     let row = |summary: &Summary| {

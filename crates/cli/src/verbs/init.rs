@@ -21,9 +21,9 @@ pub(crate) fn run(app: &App, dir: &Path) -> Result<Ending, PipelineError> {
             screen::complain(&format!("  {line}"));
         }
         screen::complain(if advice.is_empty() {
-            "next: nuages deploy --env local"
+            "next: `nuages deploy --env local`"
         } else {
-            "next: see to the lines above, then nuages deploy --env local"
+            "next: see to the lines above, then `nuages deploy --env local`"
         });
     }
     Ok(Ending::Done)

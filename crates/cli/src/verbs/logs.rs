@@ -20,6 +20,8 @@ pub(crate) async fn run(
         what: format!("`{since}` is not a time"),
         hint: Some("for example --since 10m or --since 2h".into()),
     })?;
+    // Nobody waits for an environment to be told of a slip of the pen.
+    nuages_pipeline::logged_service(&app.project()?.environment(env)?, service.as_deref())?;
     let session = app.look(env).await?;
     let now = jiff::Timestamp::now().as_millisecond();
     let since_ms = now

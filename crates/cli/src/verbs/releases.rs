@@ -4,11 +4,12 @@ use nuages_model::EnvName;
 use nuages_pipeline::{Ending, PipelineError};
 use nuages_releases::Release;
 
+use super::history::tell_none;
 use crate::app::App;
 use crate::screen;
 
 pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Result<Ending, PipelineError> {
-    let (mut releases, mut serving) = (Vec::new(), None);
+    let (mut releases, mut serving, mut gone) = (Vec::new(), None, false);
     if let Some(store) = app.records(env).await?.store {
         releases = if all {
             store.releases_of_all_worlds(limit).await?
@@ -16,6 +17,7 @@ pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Re
             store.releases(limit).await?
         };
         serving = store.serving().await?.map(|release| release.id);
+        gone = releases.is_empty() && !store.releases_of_all_worlds(1).await?.is_empty();
     }
     if app.json() {
         for release in &releases {
@@ -24,7 +26,10 @@ pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Re
         return Ok(Ending::Done);
     }
     if releases.is_empty() {
-        screen::complain(&format!("nothing was deployed to {env} yet"));
+        tell_none(
+            env,
+            gone.then_some("`nuages releases --all` lists what was deployed before"),
+        );
         return Ok(Ending::Done);
     }
     let row = |release: &Release| {
@@ -34,7 +39,7 @@ pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Re
             release.outcome.to_string() + if release.archived { ", archived" } else { "" },
             screen::time(release.created),
             release.created_by.clone(),
-            commit(release),
+            commit(release, "+"),
             release.image_digest.short().to_owned(),
         ]
     };
@@ -42,13 +47,20 @@ pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Re
         ["  RELEASE", "OUTCOME", "MADE", "BY", "COMMIT", "IMAGE"],
         releases.iter().map(row),
     );
+    if releases.iter().any(is_dirty) {
+        screen::complain("+: the working tree differed from the commit");
+    }
     Ok(Ending::Done)
 }
 
-/// The commit, as people say it: seven digits, with a mark where the tree differed.
-pub(crate) fn commit(release: &Release) -> String {
+fn is_dirty(release: &Release) -> bool {
+    release.git.as_ref().is_some_and(|git| git.dirty)
+}
+
+/// The commit, as people say it: seven digits, and a mark where the tree differed.
+pub(crate) fn commit(release: &Release, mark: &str) -> String {
     release.git.as_ref().map_or_else(String::new, |git| {
         let short: String = git.commit.chars().take(7).collect();
-        if git.dirty { format!("{short}+") } else { short }
+        if git.dirty { short + mark } else { short }
     })
 }

@@ -76,9 +76,9 @@ fn arguments_that_are_not_understood_are_json_where_output_is() {
         (
             &["--json", "frobnicate"],
             "unrecognized subcommand 'frobnicate'",
-            "nuages --help",
+            "`nuages help`",
         ),
-        (&["--json"], "no verb is named", "nuages --help"),
+        (&["--json"], "no verb is named", "`nuages help`"),
     ] {
         let said = Place::new().run(args).ended(3);
         let [line] = said.json().try_into().unwrap();
@@ -127,5 +127,93 @@ fn a_missing_environment_is_answered_with_those_there_are() {
         elsewhere.run(&["deploy"]),
     ] {
         assert!(!said.ended(3).err.contains("hint: "));
+    }
+}
+
+/// What is told can be pasted: it names all that this person named, as this person calls it.
+#[test]
+fn commands_in_hints_are_those_of_the_person() {
+    let place = Place::with(TWO);
+    let project = place.project();
+    let project = project.to_str().unwrap();
+    let nowhere = [("DOCKER_HOST", "unix:///nowhere/docker.sock")];
+    let run = |args: &[&str], called_as: &str| {
+        let env = [nowhere[0], ("NUAGES_CALLED_AS", called_as)];
+        Place::new().run_with(args, &env)
+    };
+    let args = [
+        "history",
+        "01x",
+        "--env",
+        "local",
+        "--project",
+        project,
+        "--store",
+        "kept here",
+    ];
+    let told = format!("`cargo xtask history --env local --list --store 'kept here' --project {project}` lists");
+    run(&args, "cargo xtask").ended(3).ends_telling(&told);
+    let [line] = run(&[&args[..], &["--json"]].concat(), "cargo xtask")
+        .ended(3)
+        .json()
+        .try_into()
+        .unwrap();
+    assert!(line["hint"].as_str().unwrap().starts_with(&told), "{line}");
+    // The configuration's crate knows nothing of arguments.
+    let said = run(&["deploy", "--env", "local"], "cargo xtask").ended(3);
+    said.ends_telling("hint: `cargo xtask init DIR` writes one");
+    let said = run(&["deploy", "--env", "local"], "").ended(3);
+    assert!(said.err.contains("/nuages init DIR` writes one"), "{}", said.err);
+
+    for (args, usage) in [
+        (&["deploy"][..], "Usage: cargo xtask deploy --env <NAME>"),
+        (&["infra", "--help"], "Usage: cargo xtask infra "),
+        (&["help"], "Usage: cargo xtask [OPTIONS] <COMMAND>"),
+    ] {
+        let said = run(args, "cargo xtask");
+        assert!((said.err.clone() + &said.out).contains(usage), "{said:?}");
+    }
+    let [line] = run(&["--json"], "cargo xtask").ended(3).json().try_into().unwrap();
+    assert_eq!(line["hint"], "`cargo xtask help` lists the verbs");
+}
+
+/// A disk that is full takes a script's data away; a reader that had enough does not.
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_written_are_no_success() {
+    use std::process::Stdio;
+
+    let place = Place::with(TWO);
+    let into = |args: &[&str], out: Stdio| {
+        let mut command = place.command(args);
+        command.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+        let ran = command.stdout(out).stderr(Stdio::piped()).output().unwrap();
+        (ran.status.code(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    for args in [
+        &["infra", "cost", "--env", "local"][..],
+        &["infra", "cost", "--env", "local", "--json"],
+        &["--help"],
+        &["--version"],
+        &["doctor", "--json"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (code, told) = into(args, full.into());
+        assert_ne!(code, Some(0), "{args:?}");
+        assert!(
+            told.ends_with("hint: what was asked for is done; only its output is not whole\n") || code == Some(4),
+            "{args:?}: {told}"
+        );
+        assert!(
+            told.contains("error: failed to write the results to stdout"),
+            "{args:?}: {told}"
+        );
+        assert!(told.contains("caused by: No space left on device"), "{args:?}: {told}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, told) = into(args, writer.into());
+        assert!([Some(0), Some(4)].contains(&code), "{args:?}: {told}");
+        assert_eq!(told, "", "{args:?}");
     }
 }

@@ -132,7 +132,7 @@ fn init_writes_a_file_that_can_be_read_and_never_a_second_one() {
     let place = Place::new();
     copy_sample(&place.project());
     std::fs::remove_file(place.project().join("nuages.toml")).unwrap();
-    place.run(&["init"]).ended(0).tells("next: nuages deploy --env local");
+    place.run(&["init"]).ended(0).tells("next: `nuages deploy --env local`");
     let written = place.read("nuages.toml");
     assert!(written.contains("[services.web]"), "{written}");
     // It is read whole, and only then is the environment missed.

@@ -39,7 +39,9 @@ fn a_blog_from_source_to_a_page_and_back() {
 
     step("another template: another page, another release");
     blog.mark("second");
-    blog.run(&["plan"]).ended(2);
+    blog.run(&["plan"])
+        .ended(2)
+        .prints("changed since v1: `blog/templates/base.html`.");
     blog.deploy().ended(0).tells("v2 serves");
     blog.shows("mark:second");
 
@@ -108,7 +110,7 @@ fn a_blog_from_source_to_a_page_and_back() {
     let broken =
         |command: &str| dockerfile.replacen("USER 10001:10001", &format!("RUN {command}\nUSER 10001:10001"), 2);
     blog.place.write("Dockerfile", &broken("echo the ink is out && exit 7"));
-    let said = blog.deploy().ended(1).tells("│ the ink is out");
+    let said = blog.deploy().ended(1).tells(" | the ink is out");
     said.ends_telling("failed to build").ends_telling("hint: mend");
     blog.serves_still(&serving, "mark:second");
 
@@ -306,5 +308,21 @@ fn a_blog_from_source_to_a_page_and_back() {
     blog.run(&["infra", "down", "--yes"])
         .ended(0)
         .tells("nothing was taken down");
+    // What was there is on record, and nobody takes it for what is there.
+    for verb in ["releases", "history"] {
+        let told = format!("`nuages {verb} --env local --all`");
+        blog.run(&[verb])
+            .ended(0)
+            .tells("nothing is deployed to local now")
+            .tells(&told);
+    }
+    let all = blog.run(&["releases", "--all", "--json"]).ended(0).json();
+    assert!(
+        !all.is_empty() && all.iter().all(|release| release["archived"] == true),
+        "{all:?}"
+    );
+    assert!(blog.run(&["releases", "--json"]).ended(0).out.is_empty());
+    let deployment = all[0]["deployment"].as_str().unwrap();
+    blog.run(&["history", deployment]).ended(0).prints(deployment);
     blog.run(&["status"]).ended(4).ends_telling("nuages deploy --env local");
 }

@@ -28,9 +28,15 @@ fn detached(blog: &Blog, running: Running) {
 fn interrupted(blog: &Blog) {
     step("Ctrl-C while the image is built");
     blog.mark("built");
+    let serving = blog.release();
     let running = blog.start_until("Build the image");
     signal(&running, "-INT");
-    assert_eq!(running.end().0, 130);
+    let (code, told) = running.end();
+    assert_eq!(code, 130, "{told}");
+    assert!(
+        told.contains(&format!("interrupted; {serving} serves as before")),
+        "{told}"
+    );
     at_rest(blog, "mark:first");
 
     step("Ctrl-C while tasks start");

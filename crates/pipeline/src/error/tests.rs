@@ -90,3 +90,33 @@ fn a_recorded_error_prints_as_a_chain() {
     assert_eq!(error.hint().as_deref(), Some("look"));
     assert_eq!(error.ending().code(), 1);
 }
+
+#[test]
+fn what_was_cut_off_tells_what_serves() {
+    let push = || ImageError::Cancelled {
+        what: "push the image".into(),
+    };
+    let number = "v1".parse().unwrap();
+    let report = PipelineError::from(push()).cut_off(Some(number)).report();
+    assert_eq!(report.message, "interrupted; v1 serves as before");
+    assert_eq!(report.causes, ["failed to push the image: it was cancelled"]);
+    assert!(report.hint.is_some());
+
+    // Between two phases nothing was cut off, and before the first release nothing serves.
+    let between = || PipelineError::Cancelled {
+        serves: None,
+        cut_off: None,
+    };
+    let first = between().cut_off(None);
+    assert_eq!(first.report().message, "interrupted; nothing that serves was changed");
+    let later = between().cut_off(Some(number));
+    assert_eq!((later.report().causes.len(), later.ending()), (0, Ending::Interrupted));
+
+    // What the saga tells of itself is not told over.
+    let undone = PipelineError::Interrupted {
+        operation: "the deployment".into(),
+        kept: Vec::new(),
+    };
+    let text = undone.to_string();
+    assert_eq!(undone.cut_off(Some(number)).to_string(), text);
+}

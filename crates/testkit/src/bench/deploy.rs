@@ -220,7 +220,9 @@ async fn one_by_one(watched: &Watched, commands: Vec<Command>) -> Result<f64, Fa
 /// The calls to ECS that one service's rollout makes, polling apart.
 async fn calls(sample: &Sample, peers: &Peers, tap: &Tap, watched: &Watched) -> Result<Case, Failure> {
     let mut deployment = sample.deployment();
-    deployment.env("AWS_ENDPOINT_URL", tap.url());
+    deployment
+        .env("AWS_ENDPOINT_URL", tap.url())
+        .env("NUAGES_EMULATOR", "ministack");
     let told = tokio::task::spawn_blocking(move || told(deployment)).await??;
     let all = tap.take();
     let (rollout, before) = parted(&told, &all).ok_or("the deployment did not roll out")?;

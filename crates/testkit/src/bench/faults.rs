@@ -116,7 +116,9 @@ async fn ours(sample: &mut Sample, ground: &Ground) -> Result<(Seen, Revisions),
         format!("{text}\nraise RuntimeError(\"the blog has no ink\")\n")
     })?;
     let mut deployment = sample.deployment();
-    deployment.env("AWS_ENDPOINT_URL", ground.tap.url());
+    deployment
+        .env("AWS_ENDPOINT_URL", ground.tap.url())
+        .env("NUAGES_EMULATOR", "ministack");
     ground.tap.take();
     let crashes = Crashes::of(&ground.cluster)?;
     let began = Timestamp::now();
