@@ -180,10 +180,21 @@ async fn befallen(case: &Case<'_>) -> &'static str {
     let session = verb.session(&town).await;
     let ended = timeout(LIMIT, with_pages(town.pages(), verb.run(&session))).await;
     let ended = ended.unwrap_or_else(|_| panic!("it did not end within {} h", LIMIT.as_secs() / 3600));
-    assert!(!rules.hits().is_empty(), "no call was befallen");
+    let befell = !rules.hits().is_empty();
     settle().await;
     let done = verb.is_done(&town, &session).await;
     let so = match &ended {
+        // What goes side by side asks a time more or less than it did when the calls were counted.
+        _ if !befell => {
+            assert_eq!(
+                ended.is_err(),
+                verb.fails(),
+                "{:?}",
+                ended.map_err(|error| told(&error))
+            );
+            done.unwrap();
+            cases::NOT_REACHED
+        }
         Ok(()) => {
             done.unwrap();
             "well"
