@@ -128,9 +128,9 @@ async fn what_does_not_fit_is_refused_by_name() {
         assert!(hint.contains("--generate-hashes"), "{said}: {hint}");
     }
     // A base without the library that a package was compiled against.
-    let mut bare = contents.clone();
-    bare.libraries.retain(|library| !library.starts_with("libm.so"));
-    let (said, _) = refused(&bare, sample()).await;
+    let mut without = contents.clone();
+    without.libraries.retain(|library| !library.starts_with("libm.so"));
+    let (said, _) = refused(&without, sample()).await;
     assert!(said.contains("needs the library libm.so.6"), "{said}");
     let (said, hint) = refused(&contents, requirements(&folder.path().join("source.txt"))).await;
     assert!(
