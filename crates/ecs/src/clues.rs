@@ -357,16 +357,7 @@ fn said(line: &str) -> Option<Clue> {
             "is it running, is DATABASE_URL its address, and may the tasks' security group reach its port?",
         ));
     }
-    if any(
-        line,
-        &[
-            "Address already in use",
-            "[Errno 98]",
-            "Permission denied: ('",
-            "[Errno 13]",
-        ],
-    ) && any(line, &["bind", "Address", "Errno", "connect"])
-    {
+    if refused_to_listen(line) {
         return Some(Clue::new(
             Cause::Bind,
             format!("the program cannot listen: {}", line.trim()),
@@ -384,6 +375,15 @@ fn said(line: &str) -> Option<Clue> {
         ));
     }
     None
+}
+
+/// Whether a server says that it may not listen where it wants to. gunicorn's control socket is a file, which it does
+/// without: a line about it says nothing of why a task ended.
+fn refused_to_listen(line: &str) -> bool {
+    let taken = ["ddress already in use", "Connection in use: (", "[Errno 98]"];
+    let forbidden = ["ermission denied", "[Errno 13]"];
+    let listens = ["bind", "Can't connect to (", "Permission denied: ('"];
+    !line.contains("Control server") && (any(line, &taken) || any(line, &forbidden) && any(line, &listens))
 }
 
 fn allowed_hosts(line: Option<&str>) -> Clue {

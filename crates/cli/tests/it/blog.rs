@@ -222,16 +222,29 @@ impl Running {
     /// Waits until a task with such a title runs.
     #[track_caller]
     pub(crate) fn until(&mut self, title: &str) {
+        let begins = |event: &Value| event["title"].as_str().is_some_and(|t| t.starts_with(title));
+        self.event(title, |event| event["event"] == "task-started" && begins(event));
+    }
+
+    /// Waits until it says something that begins so.
+    #[track_caller]
+    pub(crate) fn says(&mut self, words: &str) {
+        let begins = |event: &Value| event["text"].as_str().is_some_and(|text| text.starts_with(words));
+        self.event(words, |event| event["event"] == "message" && begins(event));
+    }
+
+    #[track_caller]
+    fn event(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) {
         while let Ok(line) = self.lines.recv() {
             let event: Value = serde_json::from_str(&line).unwrap();
             self.seen.push_str(&line);
             self.seen.push('\n');
-            if event["event"] == "task-started" && event["title"].as_str().is_some_and(|t| t.starts_with(title)) {
+            if is_it(&event) {
                 return;
             }
         }
         self.child.wait().unwrap();
-        panic!("no task `{title}` began:\n{}", self.seen);
+        panic!("`{what}` did not come:\n{}", self.seen);
     }
 
     /// As `kill -9`: no word, no undo.

@@ -438,6 +438,36 @@ fn at_the_start() {
     );
 }
 
+/// In the servers' own words: gunicorn's (`sock.py`, `ctl/server.py` of 27.0) and uvicorn's, around asyncio's.
+#[test]
+fn a_server_that_may_not_listen_and_one_that_only_lacks_a_control_socket() {
+    for line in [
+        "[ERROR] Connection in use: ('0.0.0.0', 8000)",
+        "[ERROR] Can't connect to ('0.0.0.0', 80): [Errno 13] Permission denied",
+        "ERROR:    [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use",
+        "ERROR:    [Errno 13] error while attempting to bind on address ('0.0.0.0', 80): permission denied",
+        "OSError: [Errno 98] Address already in use",
+    ] {
+        check(
+            &exited(1, &[line]),
+            Cause::Bind,
+            &format!("the program cannot listen: {line}"),
+        );
+    }
+    check(
+        &exited(
+            3,
+            &[
+                "ModuleNotFoundError: No module named 'blog.wsgy'",
+                "[ERROR] Reason: Worker failed to boot.",
+                "[ERROR] Control server error: [Errno 13] Permission denied: '/.gunicorn'",
+            ],
+        ),
+        Cause::Module,
+        "Python finds no module `blog.wsgy`",
+    );
+}
+
 #[test]
 fn unhealthy_by_an_answer() {
     let codes = |code: u16| format!("Health checks failed with these codes: [{code}]");
