@@ -28,7 +28,7 @@ const FORMAT: &str = "tree-1";
 /// let mut tree = nuages_image::Tree::new();
 /// tree.bytes("/srv/site/index.html", "<h1>hello</h1>", false)?;
 /// tree.link("/srv/current", "site")?;
-/// assert_eq!(tree.paths().count(), 3, "with the folder /srv/site");
+/// assert_eq!(tree.paths().count(), 4, "with the folders that they stand in");
 /// # Ok(())
 /// # }
 /// ```
@@ -63,7 +63,7 @@ impl Tree {
         self.nodes.is_empty()
     }
 
-    /// All paths but `/` and the folders right below it, in their order in the layer.
+    /// All paths, in their order in the layer, from the image's root.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.nodes.keys().map(PathBuf::as_path)
     }
