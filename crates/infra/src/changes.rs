@@ -83,6 +83,37 @@ impl fmt::Display for ResourceChange {
     }
 }
 
+impl ResourceChange {
+    /// Whether tasks run and start the same before and after it: it is about what stands between people and tasks.
+    ///
+    /// ```
+    /// use nuages_infra::{Action, Replacement, ResourceChange};
+    ///
+    /// let change = |resource_type: &str| ResourceChange {
+    ///     action: Action::Modify,
+    ///     logical_id: "It".to_owned(),
+    ///     resource_type: resource_type.to_owned(),
+    ///     replacement: Replacement::Never,
+    ///     scope: Vec::new(),
+    /// };
+    /// assert!(change("AWS::ElasticLoadBalancingV2::TargetGroup").is_before_tasks());
+    /// assert!(!change("AWS::IAM::Role").is_before_tasks(), "a task may need the new rights");
+    /// ```
+    pub fn is_before_tasks(&self) -> bool {
+        BEFORE_TASKS.contains(&self.resource_type.as_str())
+    }
+}
+
+/// What stands between people and tasks.
+const BEFORE_TASKS: [&str; 6] = [
+    "AWS::CertificateManager::Certificate",
+    "AWS::ElasticLoadBalancingV2::Listener",
+    "AWS::ElasticLoadBalancingV2::ListenerRule",
+    "AWS::ElasticLoadBalancingV2::LoadBalancer",
+    "AWS::ElasticLoadBalancingV2::TargetGroup",
+    "AWS::Route53::RecordSet",
+];
+
 /// What `up` would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChangeSetPlan {

@@ -2,8 +2,9 @@
 //!
 //! * [`StackSpec`] says what the environment is, [`Template::render`] makes the template of it, from types;
 //! * [`Stack`] is the handle: [`plan`](Stack::plan) shows what would change and leaves nothing, [`up`](Stack::up) makes
-//!   it so with live events and the first real cause of a failure, [`down`](Stack::down) deletes it and says what is
-//!   kept, [`drift`](Stack::drift) says what somebody changed behind its back;
+//!   it so with live events and the first real cause of a failure, [`stand`](Stack::stand) makes one that is missing and
+//!   leaves one that stands, [`down`](Stack::down) deletes it and says what is kept, [`drift`](Stack::drift) says what
+//!   somebody changed behind its back;
 //! * [`cost`] estimates a month; [`policies`] holds the IAM documents of who deploys, of CloudFormation, and of the
 //!   boundary between them; [`Bootstrap`] puts them into an account, and [`bootstrapped`] finds them there;
 //! * [`find_zone`] finds a domain's Route 53 zone, [`verify_task_roles`] what keeps tasks from starting as their roles.

@@ -27,6 +27,15 @@ pub enum UpKind {
     Created,
     /// The stack was changed.
     Updated,
+    /// Nothing yet: the stack stands as it was, and differs from the spec.
+    Pending,
+}
+
+/// What is done about a stack that stands already, and is not as the spec says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Changed,
+    Left,
 }
 
 /// How an `up` ended.
@@ -36,7 +45,7 @@ pub struct UpOutcome {
     pub kind: UpKind,
     /// What the stack tells the deployer.
     pub outputs: StackOutputs,
-    /// What changed.
+    /// What changed, or what is still to be changed.
     pub changes: Vec<ResourceChange>,
     /// Whether `DATABASE_URL` has another value than before although the stack did not change: an emulator's database
     /// came back at another address. Running tasks still have the old one.
@@ -105,10 +114,45 @@ impl Stack {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<UpOutcome, InfraError> {
+        self.bring_up(spec, Existing::Changed, allow, progress, cancel).await
+    }
+
+    /// Makes the stack where there is none, and leaves one that stands as it is: what [`up`](Self::up) would change of
+    /// it is told ([`UpKind::Pending`]), and refused where `up` would refuse it. No change set is left.
+    ///
+    /// For whoever has something to do before what serves may change: build, test, push.
+    ///
+    /// ```no_run
+    /// # async fn example(stack: nuages_infra::Stack, spec: nuages_infra::StackSpec) -> Result<(), nuages_infra::InfraError> {
+    /// let stood = stack.stand(&spec, &Default::default(), &Default::default(), &Default::default()).await?;
+    /// for change in &stood.changes {
+    ///     println!("{change}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stand(
+        &self,
+        spec: &StackSpec,
+        allow: &BTreeSet<String>,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<UpOutcome, InfraError> {
+        self.bring_up(spec, Existing::Left, allow, progress, cancel).await
+    }
+
+    async fn bring_up(
+        &self,
+        spec: &StackSpec,
+        existing: Existing,
+        allow: &BTreeSet<String>,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<UpOutcome, InfraError> {
         let standing = self.settle(true, progress, cancel).await?;
         let (kind, outputs, changes) = match standing {
             Standing::Stands(state) => {
-                self.update(&adopt(spec, &state), &state, allow, progress, cancel)
+                self.update(&adopt(spec, &state), &state, existing, allow, progress, cancel)
                     .await?
             }
             Standing::Absent => self.create(spec, progress, cancel).await?,
@@ -163,6 +207,7 @@ impl Stack {
         &self,
         spec: &StackSpec,
         state: &StackState,
+        existing: Existing,
         allow: &BTreeSet<String>,
         progress: &Progress,
         cancel: &CancellationToken,
@@ -183,6 +228,13 @@ impl Stack {
             let outputs = self.update_outputs(&template, progress, cancel).await?;
             return Ok((UpKind::Updated, outputs, Vec::new()));
         };
+        if existing == Existing::Left {
+            let changes = changes.clone();
+            // Kept, it would be left over by whoever dies before it is executed.
+            self.discard(&change_set).await?;
+            let changes = tell_and_allow(changes, allow, progress)?;
+            return Ok((UpKind::Pending, state.outputs()?, changes));
+        }
         let count = changes.len();
         let (outputs, changes) = self.execute(change_set, allow, count, progress, cancel).await?;
         Ok((UpKind::Updated, outputs, changes))
@@ -197,19 +249,13 @@ impl Stack {
         cancel: &CancellationToken,
     ) -> Result<(StackOutputs, Vec<ResourceChange>), InfraError> {
         let changes = change_set.changes.take().unwrap_or_default();
-        for change in &changes {
-            progress.line("changes", change.to_string());
-        }
-        let plan = ChangeSetPlan {
-            changes,
-            created: false,
-            none: false,
+        let changes = match tell_and_allow(changes, allow, progress) {
+            Ok(changes) => changes,
+            Err(refused) => {
+                self.discard(&change_set).await?;
+                return Err(refused);
+            }
         };
-        let destroyed = plan.destroys(allow);
-        if !destroyed.is_empty() {
-            self.discard(&change_set).await?;
-            return Err(InfraError::Refused { changes: destroyed });
-        }
         if cancel.is_cancelled() {
             self.discard(&change_set).await?;
             return Err(InfraError::Cancelled {
@@ -238,7 +284,7 @@ impl Stack {
             resources: Some(resources),
             hash: Some(&change_set.hash),
         };
-        Ok((self.conclude(&operation, progress, cancel).await?, plan.changes))
+        Ok((self.conclude(&operation, progress, cancel).await?, changes))
     }
 
     /// Updates the stack without a change set, where that shows resources alone.
@@ -337,6 +383,28 @@ impl Stack {
             }
         }
         Ok(())
+    }
+}
+
+/// Shows the changes, and refuses those that would destroy what holds data.
+fn tell_and_allow(
+    changes: Vec<ResourceChange>,
+    allow: &BTreeSet<String>,
+    progress: &Progress,
+) -> Result<Vec<ResourceChange>, InfraError> {
+    for change in &changes {
+        progress.line("changes", change.to_string());
+    }
+    let plan = ChangeSetPlan {
+        changes,
+        created: false,
+        none: false,
+    };
+    let destroyed = plan.destroys(allow);
+    if destroyed.is_empty() {
+        Ok(plan.changes)
+    } else {
+        Err(InfraError::Refused { changes: destroyed })
     }
 }
 

@@ -1,6 +1,8 @@
 //! A deployment: from the working tree to a healthy, recorded release.
 //!
-//! Invariant: until the saga runs, nothing that serves is touched; from then on every write is a step of the stored plan.
+//! Invariant: nothing that serves is touched before all that could refuse the release was asked: build, checks and push,
+//! and preflight and probe unless tasks cannot start without the change of the stack. Of that change the person is told
+//! however the deployment ends; all else that is written to what serves is a step of the stored plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,20 +10,21 @@ use nuages_config::Config;
 use nuages_image::Engine;
 use nuages_model::{ImageRef, ReleaseId};
 use nuages_releases::{CheckRecord, GitState, Release, ReleaseDraft, ReleaseOutcome, ReleaseRef};
-use nuages_saga::{Holder, JournalStore as _, LeaseGuard, MessageLevel, Outcome, SagaError};
+use nuages_saga::{Holder, JournalStore as _, LeaseGuard, MessageLevel, SagaError};
 use url::Url;
 
 use crate::build::{PushedImage, build};
 use crate::checks::CheckOptions;
 use crate::deploy_plan::deploy_plan;
 use crate::error::PipelineError;
-use crate::infra::Ground;
+use crate::ground::{self, Existing, Ground, Pending};
 use crate::layout::Layout;
 use crate::probe::Probed;
+use crate::resume::record_undone;
 use crate::run::{Run, conclude};
 use crate::session::Session;
 use crate::ui::{Ui, count};
-use crate::{checks, fingerprint, infra, inputs, live, preflight, probe, secrets, stack, tree};
+use crate::{checks, fingerprint, inputs, live, preflight, probe, secrets, stack, tree};
 
 /// How a deployment is made.
 #[derive(Debug, Clone, Default)]
@@ -48,55 +51,103 @@ pub struct Deployed {
 /// Deploys the working tree.
 pub async fn deploy(session: &Session, options: &DeployOptions, ui: &Ui) -> Result<Deployed, PipelineError> {
     let lease = session.lease("deploy").await?;
-    let deployed = deploy_in(session, options, &lease, ui).await;
+    let mut changed = Vec::new();
+    let deployed = deploy_in(session, options, &lease, &mut changed, ui).await;
     lease.release().await;
-    match deployed {
-        Err(error) if ui.stopped() => {
-            // Where even the store cannot be read, what was cut off is all that is known.
-            let serving = session.store.serving().await.ok().flatten();
-            Err(error.cut_off(serving.map(|serving| serving.number)))
-        }
-        deployed => deployed,
+    ended(session, deployed, &changed, ui).await
+}
+
+/// What is said at the end. `changed` is what was changed of the stack, which no undo takes back.
+pub(crate) async fn ended(
+    session: &Session,
+    deployed: Result<Deployed, PipelineError>,
+    changed: &[String],
+    ui: &Ui,
+) -> Result<Deployed, PipelineError> {
+    let error = match deployed {
+        Ok(deployed) => return Ok(deployed),
+        Err(error) => error,
+    };
+    if !changed.is_empty() {
+        let (name, env) = (stack::stack(session), &session.config.env.name);
+        let text = format!(
+            "the stack {} was changed before that, and stays so: {}",
+            name.name(),
+            changed.join("; ")
+        );
+        let hint = format!(
+            "the next `nuages deploy --env {env}` goes on from there; to have it as it was, take the change of \
+             nuages.toml back and run `nuages infra up --env {env}`"
+        );
+        ui.events.message(MessageLevel::Warning, text, Some(hint));
     }
+    if !ui.stopped() {
+        return Err(error);
+    }
+    // Where even the store cannot be read, what was cut off is all that is known.
+    let serving = session.store.serving().await.ok().flatten();
+    Err(error.cut_off(serving.map(|serving| serving.number), !changed.is_empty()))
 }
 
 async fn deploy_in(
     session: &Session,
     options: &DeployOptions,
     lease: &LeaseGuard,
+    changed: &mut Vec<String>,
     ui: &Ui,
 ) -> Result<Deployed, PipelineError> {
-    let config = &session.config;
-    tree::look(config, session.store.store().path()).await?;
-    let ground = stand(session, options, lease, ui).await?;
-    tell_unrecorded(session, &ground, ui).await?;
+    let (config, store) = (&session.config, session.store.store().path());
+    tree::look(config, store).await?;
     let engine = Engine::connect().await?;
     let git = git_state(config).await;
-    let (source, inputs) = crate::build::source(config, session.store.store().path(), &engine).await?;
-    let fingerprint = fingerprint::of(&source, config, ground.secrets.versions().into_iter());
-    if !options.force
-        && let Some(serving) = unchanged(session, &ground, &fingerprint, ui).await?
-    {
-        return Ok(serving);
-    }
-
-    let image = build(config, session.store.store().path(), &engine, ui).await?;
-    go_on(ui)?;
-    let checks = checks::check(config, &session.store, &engine, &image, &options.checks, ui).await?;
-    go_on(ui)?;
-    let pushed = crate::build::push(session, &ground.outputs, &engine, &image, ui).await?;
-    go_on(ui)?;
-    let made = Made {
-        pushed,
-        builder: image.builder,
-        git,
-        checks,
-        fingerprint,
+    let (source, inputs) = crate::build::source(config, store, &engine).await?;
+    let fingerprint = |ground: &Ground| fingerprint::of(&source, config, ground.secrets.versions().into_iter());
+    let gates = async |ground: &Ground| {
+        let image = build(config, store, &engine, ui).await?;
+        go_on(ui)?;
+        let checks = checks::check(config, &session.store, &engine, &image, &options.checks, ui).await?;
+        go_on(ui)?;
+        let pushed = crate::build::push(session, &ground.outputs, &engine, &image, ui).await?;
+        go_on(ui)?;
+        Ok(Made {
+            pushed,
+            builder: image.builder,
+            git,
+            checks,
+        })
     };
-    let fingerprint = made.fingerprint.clone();
-    let deployed = release(session, lease, &ground, made, ui).await?;
-    inputs::keep(&session.store, &fingerprint, inputs).await;
+    let deployed = carry(session, options, lease, fingerprint, gates, changed, ui).await?;
+    inputs::keep(&session.store, &deployed.release.fingerprint, inputs).await;
     Ok(deployed)
+}
+
+/// A deployment from where the working tree was read: `fingerprint` says what a release of it is known by, and `gates`
+/// make its image, which is in the registry then, unless they refuse it.
+pub(crate) async fn carry(
+    session: &Session,
+    options: &DeployOptions,
+    lease: &LeaseGuard,
+    fingerprint: impl Fn(&Ground) -> String,
+    gates: impl AsyncFnOnce(&Ground) -> Result<Made, PipelineError>,
+    changed: &mut Vec<String>,
+    ui: &Ui,
+) -> Result<Deployed, PipelineError> {
+    let mut ground = stand(session, options, lease, ui).await?;
+    tell_unrecorded(session, &ground, ui).await?;
+    if !options.force {
+        while let Some(serving) = unchanged(session, &ground, &fingerprint(&ground), ui).await? {
+            if ground.pending.is_none() {
+                return Ok(Deployed {
+                    changed: !changed.is_empty(),
+                    ..serving
+                });
+            }
+            // Without a release there is nothing to wait for; what serves must outlive it.
+            ground = ground::change(session, ground, changed, ui).await?;
+        }
+    }
+    let made = gates(&ground).await?;
+    release(session, lease, ground, fingerprint, made, changed, ui).await
 }
 
 /// An image in the registry, with what its release records of how it came to be.
@@ -108,17 +159,16 @@ pub(crate) struct Made {
     /// The working tree that it was built from.
     pub(crate) git: Option<GitState>,
     pub(crate) checks: Vec<CheckRecord>,
-    pub(crate) fingerprint: String,
 }
 
-/// Brings the environment up, as far as a release stands on it. Beside an unfinished run nothing is begun.
-pub(crate) async fn stand(
+/// Brings the environment up, as far as an image needs it. Beside an unfinished run nothing is begun.
+async fn stand(
     session: &Session,
     options: &DeployOptions,
     lease: &LeaseGuard,
     ui: &Ui,
 ) -> Result<Ground, PipelineError> {
-    let ground = infra::ground(session, lease, &options.allow_destroy, ui).await?;
+    let ground = ground::ground(session, lease, Existing::Left, &options.allow_destroy, ui).await?;
     if let Some(open) = session.store.unfinished().await.map_err(SagaError::from)? {
         return Err(PipelineError::unfinished(session, &open));
     }
@@ -143,35 +193,39 @@ async fn tell_unrecorded(session: &Session, ground: &Ground, ui: &Ui) -> Result<
 }
 
 /// Makes the release of an image that is in the registry, and waits until it serves.
-pub(crate) async fn release(
+async fn release(
     session: &Session,
     lease: &LeaseGuard,
-    ground: &Ground,
+    mut ground: Ground,
+    fingerprint: impl Fn(&Ground) -> String,
     made: Made,
+    changed: &mut Vec<String>,
     ui: &Ui,
 ) -> Result<Deployed, PipelineError> {
-    let url = stack::public_url(session, &ground.outputs)?;
     let release = ReleaseId::generate();
-    let layout = layout(session, ground, made.pushed.image.clone())?;
-    preflight::preflight(session, &layout, release, ui).await?;
-    let probed = probe_database(session, &layout, release, ui).await?;
+    let is_before_tasks = ground.pending.as_ref().is_none_or(Pending::is_before_tasks);
+    if !is_before_tasks {
+        // No task of the release starts without it: a secret that its role may not read yet, a log that is missing.
+        ground = ground::change(session, ground, changed, ui).await?;
+    }
+    let asked = layout(session, &ground, made.pushed.image.clone())?;
+    preflight::preflight(session, &asked, release, ui).await?;
+    let probed = probe_database(session, &asked, release, ui).await?;
+    go_on(ui)?;
+    let ground = ground::change(session, ground, changed, ui).await?;
     go_on(ui)?;
 
-    let draft = draft(session, ground, release, made, url.as_ref()).await?;
-    let plan = deploy_plan(session, ground, &layout, draft.clone(), &probed, url.as_ref())?;
+    let url = stack::public_url(session, &ground.outputs)?;
+    let layout = layout(session, &ground, made.pushed.image.clone())?;
+    let draft = draft(session, &ground, release, made, fingerprint(&ground), url.as_ref()).await?;
+    let plan = deploy_plan(session, &ground, &layout, draft, &probed, url.as_ref())?;
     let run = Run::new(session, lease);
     let planning = ui.events.task("plan", "Plan");
     let plan = run
         .plan(plan, planning, |plan| count(plan.steps().count(), "step"))
         .await?;
     let report = run.carry_out(&plan, ui.events.task("roll-out", "Roll out"), ui).await?;
-    if let Outcome::Restored { .. } = &report.outcome {
-        let failed = ReleaseDraft {
-            outcome: ReleaseOutcome::Failed,
-            ..draft
-        };
-        session.store.record(lease.fence(), failed).await?;
-    }
+    record_undone(&session.store, lease.fence(), &report.plan, &report.outcome).await?;
     conclude(&report, "the deployment", session, ui)?;
     let release = session.store.release(ReleaseRef::Id(release)).await?;
     let release = release.ok_or_else(|| PipelineError::machine("read the record of the release", "it is not there"))?;
@@ -188,6 +242,7 @@ fn go_on(ui: &Ui) -> Result<(), PipelineError> {
         Err(PipelineError::Cancelled {
             serves: None,
             cut_off: None,
+            changed: false,
         })
     } else {
         Ok(())
@@ -195,7 +250,7 @@ fn go_on(ui: &Ui) -> Result<(), PipelineError> {
 }
 
 /// The serving release, if deploying would give it again and it really serves.
-pub(crate) async fn unchanged(
+async fn unchanged(
     session: &Session,
     ground: &Ground,
     fingerprint: &str,
@@ -219,21 +274,15 @@ pub(crate) async fn unchanged(
         other => other,
     };
     match differs {
-        Ok(None) if session.restarted() => {
-            let tasks: u32 = session.config.services.values().map(|service| service.count).sum();
-            let tasks = count(usize::try_from(tasks).unwrap_or_default(), "task");
-            task.done(format!(
-                "{} serves again with {tasks}, and nothing changed",
-                serving.number
-            ));
-            Ok(Some(Deployed {
-                release: serving,
-                url,
-                changed: false,
-            }))
-        }
         Ok(None) => {
-            task.unchanged(format!("{} serves, and nothing changed", serving.number));
+            let number = serving.number;
+            if session.restarted() {
+                let tasks: u32 = session.config.services.values().map(|service| service.count).sum();
+                let tasks = count(usize::try_from(tasks).unwrap_or_default(), "task");
+                task.done(format!("{number} serves again with {tasks}, and nothing changed"));
+            } else {
+                task.unchanged(format!("{number} serves, and nothing changed"));
+            }
             Ok(Some(Deployed {
                 release: serving,
                 url,
@@ -308,6 +357,7 @@ async fn draft(
     ground: &Ground,
     release: ReleaseId,
     made: Made,
+    fingerprint: String,
     url: Option<&Url>,
 ) -> Result<ReleaseDraft, PipelineError> {
     let config = &session.config;
@@ -323,7 +373,7 @@ async fn draft(
         image_digest: made.pushed.digest,
         image_reference: made.pushed.image,
         task_definitions: BTreeMap::new(),
-        fingerprint: made.fingerprint,
+        fingerprint,
         config_hash: config.fingerprint().to_string(),
         config: serde_json::to_value(config).map_err(|e| PipelineError::machine("record the configuration", e))?,
         secrets: ground

@@ -10,7 +10,7 @@ use serde_json::json;
 use url::Url;
 
 use crate::error::PipelineError;
-use crate::infra::Ground;
+use crate::ground::Ground;
 use crate::layout::{Layout, rollout_limit};
 use crate::parts::{params, service_steps, smoke_step, step_id, wait_step};
 use crate::probe::Probed;

@@ -190,10 +190,12 @@ pub enum PipelineError {
         env: String,
     },
     /// It was interrupted before anything had to be undone.
-    #[error("interrupted; {}", .serves.map_or("nothing that serves was changed".to_owned(), |v| format!("{v} serves as before")))]
+    #[error("interrupted; {}", serving(*.serves, *.changed))]
     Cancelled {
         /// The release that serves, where one does.
         serves: Option<ReleaseNumber>,
+        /// Whether the stack was changed before.
+        changed: bool,
         /// What was cut off.
         #[source]
         cut_off: Option<Box<PipelineError>>,
@@ -264,6 +266,15 @@ fn list(names: &[String]) -> String {
     format!("{noun} {}", quoted.join(", "))
 }
 
+fn serving(serves: Option<ReleaseNumber>, changed: bool) -> String {
+    match (serves, changed) {
+        (None, false) => "nothing that serves was changed".to_owned(),
+        (Some(release), false) => format!("{release} serves as before"),
+        (None, true) => "the stack was changed".to_owned(),
+        (Some(release), true) => format!("{release} serves, in a stack that was changed"),
+    }
+}
+
 fn staying(steps: &[String]) -> String {
     if steps.is_empty() {
         return String::new();
@@ -308,7 +319,7 @@ impl PipelineError {
 
     /// What this is where somebody asked for the end: work that was cut off fails in its own words, which tell nobody that
     /// all serves as before. What the saga has to say of itself stays.
-    pub(crate) fn cut_off(self, serves: Option<ReleaseNumber>) -> Self {
+    pub(crate) fn cut_off(self, serves: Option<ReleaseNumber>, changed: bool) -> Self {
         let cut_off = match self {
             Self::Cancelled { cut_off, .. } => cut_off,
             Self::Image(_)
@@ -321,7 +332,11 @@ impl PipelineError {
             | Self::Machine { .. } => Some(Box::new(self)),
             other => return other,
         };
-        Self::Cancelled { serves, cut_off }
+        Self::Cancelled {
+            serves,
+            changed,
+            cut_off,
+        }
     }
 
     /// How the verb ended.

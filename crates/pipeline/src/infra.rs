@@ -1,127 +1,23 @@
-//! The stack's own verbs, and the part of a deployment that brings it up.
+//! The stack's own verbs.
 //!
 //! Invariant: what holds data is destroyed only where the person named it.
 
 use std::collections::BTreeSet;
 
 use nuages_config::Config;
-use nuages_infra::{ChangeSetPlan, CostEstimate, ResourceDrift, StackOutputs, UpKind};
-use nuages_releases::WorldChange;
-use nuages_saga::{LeaseGuard, MessageLevel};
+use nuages_infra::{ChangeSetPlan, CostEstimate, ResourceDrift, StackOutputs};
+use nuages_saga::MessageLevel;
 use nuages_secrets::Resolved;
 
 use crate::error::PipelineError;
+use crate::ground::{Existing, ground};
 use crate::session::Session;
-use crate::ui::{Ui, count};
-use crate::{local_database, secrets, stack};
-
-/// What the environment gives a deployment.
-#[derive(Debug, Clone)]
-pub(crate) struct Ground {
-    pub(crate) outputs: StackOutputs,
-    pub(crate) secrets: Resolved,
-    /// Whether the database is at another address than before, or was made again, so that running tasks must be replaced.
-    pub(crate) database_moved: bool,
-}
-
-/// Settles secrets and stack: makes what is missing, changes what differs.
-pub(crate) async fn ground(
-    session: &Session,
-    lease: &LeaseGuard,
-    allow: &BTreeSet<String>,
-    ui: &Ui,
-) -> Result<Ground, PipelineError> {
-    secrets::check_database(session)?;
-    tell_other_regions(session, ui).await?;
-    let stop = ui.stop_token();
-    let (made, domain) = tokio::try_join!(stack::bootstrapped(session), stack::domain(session))?;
-    stack::tell_rights(session, made.as_ref(), ui);
-    let stack = stack::managed(session, made.as_ref());
-    let manager = secrets::manager(session);
-
-    let known = stack.describe().await?.filter(nuages_infra::StackState::stands);
-    let known = known.map(|state| state.outputs()).transpose().unwrap_or(None);
-    let serving = session.store.serving().await?;
-    let versions = serving
-        .as_ref()
-        .map(|release| release.secrets.clone())
-        .unwrap_or_default();
-
-    let task = ui.events.task("secrets", "Secrets");
-    let url = secrets::database_url(known.as_ref()).cloned();
-    let settled = manager
-        .resolve(&secrets::wanted(session, url.as_ref()), &versions)
-        .await;
-    let mut settled = match settled {
-        Ok(settled) => settled,
-        Err(error) => {
-            let error = PipelineError::from(error);
-            task.failed_with(error.report());
-            return Err(error);
-        }
-    };
-    for warning in &settled.warnings {
-        task.message(MessageLevel::Warning, warning.clone(), None);
-    }
-    let omitted: Vec<String> = settled
-        .omitted
-        .iter()
-        .map(|o| format!("without {} ({})", o.variable, o.why))
-        .collect();
-    let detail = [format!("{} ready", settled.references.len())]
-        .into_iter()
-        .chain(omitted)
-        .collect::<Vec<_>>()
-        .join("; ");
-    if settled.changes.is_empty() {
-        task.unchanged(detail);
-    } else {
-        task.done(detail);
-    }
-
-    let task = ui.events.task("infra", "Environment");
-    let there = stack::There::of(session);
-    let spec = stack::spec(&session.config, there, &settled, url.as_ref(), made.as_ref(), domain);
-    let up = async {
-        let mut up = stack.up(&spec, allow, &task.progress(), &stop).await?;
-        local_database::revive(session, &stack, &spec, &mut up, &task, &stop).await?;
-        Ok::<_, PipelineError>(up)
-    };
-    let up = match up.await {
-        Ok(up) => up,
-        Err(error) => {
-            task.failed_with(error.report());
-            return Err(error);
-        }
-    };
-    let (kind, outputs, database_moved) = (up.kind, up.outputs, up.database_moved);
-    let name = stack.name().to_owned();
-    match kind {
-        UpKind::Unchanged if database_moved => task.done(format!("stack {name}: the database has moved")),
-        UpKind::Unchanged => task.unchanged(format!("stack {name}")),
-        UpKind::Created => task.done(format!("stack {name} made, {}", count(up.changes.len(), "resource"))),
-        UpKind::Updated => task.done(format!("stack {name} changed, {}", count(up.changes.len(), "resource"))),
-    }
-
-    enter_world(session, lease, &outputs, ui).await?;
-
-    // The database's URL has a place only once the stack stands, and another version where the database moved.
-    let fresh = secrets::database_url(Some(&outputs)).cloned();
-    if secrets::wants_database(session) && (fresh != url || database_moved || kind != UpKind::Unchanged) {
-        settled = manager
-            .resolve(&secrets::wanted(session, fresh.as_ref()), &versions)
-            .await?;
-    }
-    Ok(Ground {
-        outputs,
-        secrets: settled,
-        database_moved,
-    })
-}
+use crate::ui::Ui;
+use crate::{secrets, stack};
 
 /// Says where else this environment serves, by the record: another `region` in nuages.toml makes another environment,
 /// and leaves the one that was there as it is. An emulator of nuages' own has one region at a time.
-async fn tell_other_regions(session: &Session, ui: &Ui) -> Result<(), PipelineError> {
+pub(crate) async fn tell_other_regions(session: &Session, ui: &Ui) -> Result<(), PipelineError> {
     if session.emulator.is_some() {
         return Ok(());
     }
@@ -140,38 +36,10 @@ async fn tell_other_regions(session: &Session, ui: &Ui) -> Result<(), PipelineEr
     Ok(())
 }
 
-/// Takes note of which world this is; records of another one are archived, and the person is told.
-async fn enter_world(
-    session: &Session,
-    lease: &LeaseGuard,
-    outputs: &StackOutputs,
-    ui: &Ui,
-) -> Result<(), PipelineError> {
-    match session.store.enter_world(lease.fence(), outputs.world).await? {
-        WorldChange::Same => {}
-        WorldChange::Changed {
-            releases, unfinished, ..
-        } => {
-            let lost = if unfinished {
-                ", an unfinished deployment among them"
-            } else {
-                ""
-            };
-            let text = format!(
-                "the environment is not the one on record: it was built anew, so {releases} earlier releases were archived{lost}"
-            );
-            let hint =
-                "`nuages releases --all` still lists those releases; there is nothing to roll back to".to_owned();
-            ui.events.message(MessageLevel::Warning, text, Some(hint));
-        }
-    }
-    Ok(())
-}
-
 /// Brings the environment's stack up, alone.
 pub async fn infra_up(session: &Session, allow: &BTreeSet<String>, ui: &Ui) -> Result<StackOutputs, PipelineError> {
     let lease = session.lease("infra up").await?;
-    let ground = ground(session, &lease, allow, ui).await;
+    let ground = ground(session, &lease, Existing::Changed, allow, ui).await;
     lease.release().await;
     Ok(ground?.outputs)
 }

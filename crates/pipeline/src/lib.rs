@@ -3,9 +3,10 @@
 //! [`Session`] is a project's environment, connected and proven. On it stand the verbs: [`deploy`], [`plan`],
 //! [`verify`], [`check`], [`rollback`], [`status`], [`infra_up`]; [`resume`] and [`abort`] need its [`Environment`] alone,
 //! which a store has records of. A deployment's writes to what serves are steps of a saga ([`steps`]); what comes before
-//! (secrets, stack, build, checks, push) is content-addressed and leaves the serving release alone.
+//! (secrets, a missing stack, build, checks, push) is content-addressed and leaves the serving release alone.
 //!
-//! Invariant: the plan that is shown is the plan that is stored and run; nothing that serves is touched by anything else.
+//! Invariant: the plan that is shown is the plan that is stored and run; nothing else touches what serves, but a change of
+//! the stack that it stands on, which waits for build, checks and push and is told where the deployment fails after it.
 //!
 //! ```no_run
 //! use nuages_pipeline::{DeployOptions, OpenOptions, Session, Ui, deploy};
@@ -33,6 +34,7 @@ mod environment;
 mod error;
 mod fingerprint;
 mod finish;
+mod ground;
 mod infra;
 mod inputs;
 mod layout;

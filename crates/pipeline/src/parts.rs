@@ -10,7 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::error::PipelineError;
-use crate::infra::Ground;
+use crate::ground::Ground;
 use crate::layout::Layout;
 use crate::steps::{RolloutParams, RolloutService, ServiceParams, Site, SmokeParams, kind};
 

@@ -9,7 +9,7 @@ use nuages_registry::Ecr;
 use nuages_saga::ErrorReport;
 
 use crate::error::PipelineError;
-use crate::infra::Ground;
+use crate::ground::Ground;
 use crate::layout::Layout;
 use crate::session::Session;
 use crate::ui::Ui;
@@ -220,6 +220,7 @@ pub async fn verify(session: &Session, ui: &Ui) -> Result<Vec<Finding>, Pipeline
         outputs,
         secrets: secrets::as_resolved(inspected),
         database_moved: false,
+        pending: None,
     };
     let layout = crate::deploy::layout(session, &ground, serving.image_reference.clone())?;
     let task = ui.events.task("verify", "Verify");

@@ -103,7 +103,7 @@ async fn finish_in(
 }
 
 /// A deployment that was undone leaves its release behind, as one that failed, whoever undid it.
-async fn record_undone(
+pub(crate) async fn record_undone(
     store: &EnvironmentStore,
     fence: Fence,
     plan: &Plan,

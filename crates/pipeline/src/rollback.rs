@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::deploy::{self, Deployed};
 use crate::error::PipelineError;
-use crate::infra::Ground;
+use crate::ground::Ground;
 use crate::layout::rollout_limit;
 use crate::parts::{params, service_steps, smoke_step, step_id, wait_step};
 use crate::run::{Run, conclude, diff_lines};
@@ -85,6 +85,7 @@ async fn rollback_in(
         outputs,
         secrets: nuages_secrets::Resolved::default(),
         database_moved: false,
+        pending: None,
     };
     let plan = make_plan(session, &ground, &serving, &target, url.as_ref()).await?;
     let run = Run::new(session, lease);

@@ -30,7 +30,7 @@ pub(crate) async fn run(app: &App, env: &EnvName) -> Result<Ending, PipelineErro
         screen::say("Nothing would change.");
         return Ok(ending);
     }
-    section("Environment", &changes);
+    // In the order in which they happen. What is new waits for nothing; what stands changes when the image is there.
     section(
         "Secrets",
         &plan
@@ -39,10 +39,17 @@ pub(crate) async fn run(app: &App, env: &EnvName) -> Result<Ending, PipelineErro
             .map(|name| format!("+ {name}, generated"))
             .collect::<Vec<_>>(),
     );
+    let waits = plan.why.is_some() && !plan.infra.created;
+    if !waits {
+        section("Environment", &changes);
+    }
     if let Some(why) = &plan.why {
         screen::say(&format!("A release would be made; {why}."));
     }
     section("Checks", &plan.checks);
+    if waits {
+        section("Environment, once the image is built, checked and pushed", &changes);
+    }
     section("Services", &plan.steps);
     section("Known later", &plan.known_after);
     section("To know", &plan.notes);

@@ -124,6 +124,32 @@ async fn a_plan_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_stack_that_stands_is_left_until_it_may_change() {
+    let (fake, stack) = account().await;
+    let (none, never) = (Progress::none(), CancellationToken::new());
+    let stand = async |spec: &StackSpec| stack.stand(spec, &BTreeSet::new(), &none, &never).await;
+    let first = stand(&blog()).await.unwrap();
+    assert_eq!(first.kind, UpKind::Created, "where there is none it is made");
+    assert_eq!(stand(&blog()).await.unwrap().kind, UpKind::Unchanged);
+
+    let due = stand(&changed()).await.unwrap();
+    assert_eq!((due.kind, &due.outputs), (UpKind::Pending, &first.outputs));
+    let ids: Vec<&str> = due.changes.iter().map(|c| c.logical_id.as_str()).collect();
+    assert_eq!(ids, ["LogMailWorker", "LogWeb"]);
+    assert_eq!((fake.count("ExecuteChangeSet"), fake.change_sets()), (1, 0));
+    assert_eq!(fake.statuses(NAME), ["CREATE_COMPLETE"]);
+
+    let without_database = StackSpec {
+        database: None,
+        ..blog()
+    };
+    let refused = stand(&without_database).await.unwrap_err();
+    assert!(matches!(refused, InfraError::Refused { .. }), "{refused}");
+    assert_eq!((fake.count("ExecuteChangeSet"), fake.change_sets()), (1, 0));
+    assert_eq!(up(&stack, &changed()).await.unwrap().changes, due.changes);
+}
+
+#[tokio::test]
 async fn a_plan_does_not_delete_a_stack_that_somebody_else_plans() {
     let (fake, stack) = account().await;
     fake.begin_review(NAME, &[("nuages:app", "blog"), ("nuages:env", "staging")]);

@@ -247,6 +247,11 @@ fn a_deployment_that_died_is_finished_or_undone() {
 }
 
 #[test]
+fn a_deployment_that_died_around_a_change_of_the_stack_is_finished_or_undone() {
+    enumerate("deployments that change the stack", &[Verb::Moving], 40);
+}
+
+#[test]
 fn a_rollback_that_died_is_finished_or_undone() {
     enumerate("a rollback", &[Verb::Rollback], 40);
 }

@@ -242,6 +242,11 @@ fn a_deployment_that_cannot_be_healthy_is_undone() {
 }
 
 #[test]
+fn a_deployment_that_changes_the_stack_is_made_or_the_older_release_serves_on() {
+    enumerate("deployments that change the stack", &[Verb::Moving], 40);
+}
+
+#[test]
 fn a_rollback_is_made_or_the_newer_release_serves_on() {
     enumerate("a rollback", &[Verb::Rollback], 40);
 }

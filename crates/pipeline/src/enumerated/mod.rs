@@ -10,6 +10,7 @@ mod cases;
 mod deaths;
 mod faults;
 mod judge;
+mod order;
 mod town;
 mod verbs;
 mod writes;

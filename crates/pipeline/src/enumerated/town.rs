@@ -9,6 +9,7 @@ use nuages_config::{Config, Project};
 use nuages_model::{Digest, ImageRef};
 use nuages_releases::{EnvironmentKey, Store, StoreOptions};
 use nuages_testkit::account::Account;
+use nuages_testkit::fake_cloudformation::Made as Resource;
 use tempfile::TempDir;
 use url::Url;
 
@@ -100,6 +101,10 @@ pub(super) enum Settings {
     Usual,
     /// One more service.
     Grown,
+    /// The load balancer asks another path.
+    Moved,
+    /// One more secret, which the tasks' role may not read before the stack says so.
+    Trusted,
 }
 
 fn read(toml: &str) -> Config {
@@ -119,9 +124,14 @@ impl Settings {
                 "{TOML}\n[services.beat]\ncommand = [\"python\", \"manage.py\", \"beat\"]\n"
             ))
         });
+        static MOVED: LazyLock<Config> = LazyLock::new(|| read(&TOML.replace("/livez", "/alive")));
+        static TRUSTED: LazyLock<Config> =
+            LazyLock::new(|| read(&TOML.replace("[secrets]", "[secrets]\nTOKEN = { secret = \"shared/token\" }")));
         match self {
             Self::Usual => &USUAL,
             Self::Grown => &GROWN,
+            Self::Moved => &MOVED,
+            Self::Trusted => &TRUSTED,
         }
     }
 }
@@ -143,6 +153,7 @@ impl Town {
         account.zone("example.org", "Z0EXAMPLE");
         account.role("blog-staging-eu-west-1-cloudformation");
         account.secret("shared/mail", "hunter2");
+        account.secret("shared/token", "hunter3");
         for image in Image::ALL {
             assert_eq!(account.push(REPOSITORY, &image.manifest()), image.digest().as_str());
             account.ecs().project(image.digest().as_str(), image.migrations());
@@ -215,8 +226,15 @@ impl Town {
             builder: "none".to_owned(),
             git: None,
             checks: Vec::new(),
-            fingerprint: format!("of {image:?}"),
         }
+    }
+
+    /// The path that the stack's load balancer asks.
+    pub(super) fn asked_path(&self) -> Option<String> {
+        let made = self.account.cloud().made()?;
+        let is_group = |made: &&Resource| made.kind == "AWS::ElasticLoadBalancingV2::TargetGroup";
+        let path = made.iter().find(is_group)?.properties["HealthCheckPath"].as_str()?;
+        Some(path.to_owned())
     }
 
     /// What the site answers: the release whose tasks serve answers for itself.

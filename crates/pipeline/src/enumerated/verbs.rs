@@ -9,7 +9,8 @@ use nuages_saga::JournalStore as _;
 
 use super::judge::{nothing_serves, serves, settle, told};
 use super::town::{Image, Settings, Town};
-use crate::deploy::{release, stand, unchanged};
+use crate::deploy::{carry, ended};
+use crate::ground::Ground;
 use crate::steps::site::scripted::with_pages;
 use crate::{DeployOptions, PipelineError, RollbackOptions, Session, Ui};
 
@@ -27,6 +28,8 @@ pub(super) enum Verb {
     Mute,
     /// The same, of an image whose tasks end at once: ECS goes back by itself.
     Crashing,
+    /// A deployment with a change of what stands before the tasks: the path that the load balancer asks.
+    Moving,
     /// Back from the second release.
     Rollback,
     /// `infra up` of an environment that is as it should be.
@@ -50,7 +53,7 @@ impl Verb {
     /// The release that serves after it, where all is well.
     const fn after(self) -> Option<Image> {
         match self {
-            Self::Second => Some(Image::Two),
+            Self::Second | Self::Moving => Some(Image::Two),
             Self::Down => None,
             _ => Some(Image::One),
         }
@@ -75,6 +78,7 @@ impl Verb {
     pub(super) async fn session(self, town: &Town) -> Session {
         match self {
             Self::Grow => town.session(Settings::Grown).await,
+            Self::Moving => town.session(Settings::Moved).await,
             _ => town.session(Settings::Usual).await,
         }
     }
@@ -83,7 +87,7 @@ impl Verb {
         let ui = Ui::silent();
         match self {
             Self::First => deploy(session, Image::One, &ui).await,
-            Self::Second => deploy(session, Image::Two, &ui).await,
+            Self::Second | Self::Moving => deploy(session, Image::Two, &ui).await,
             Self::Mute => deploy(session, Image::Mute, &ui).await,
             Self::Crashing => deploy(session, Image::Crashing, &ui).await,
             Self::Rollback => {
@@ -117,6 +121,9 @@ impl Verb {
             (Self::Grow, Some(made)) if !made.iter().any(|made| made.id == "/nuages/blog/staging/beat") => {
                 Err("the stack did not grow".to_owned())
             }
+            (Self::Moving, Some(_)) if town.asked_path().as_deref() != Some("/alive") => {
+                Err("the stack did not change".to_owned())
+            }
             (_, Some(_)) => Ok(()),
         }
     }
@@ -133,19 +140,25 @@ impl Verb {
 }
 
 /// `deploy` without Docker: an image that was built and pushed.
-async fn deploy(session: &Session, image: Image, ui: &Ui) -> Result<(), PipelineError> {
+pub(super) async fn deploy(session: &Session, image: Image, ui: &Ui) -> Result<(), PipelineError> {
+    deploy_through(session, image, async || Ok(()), ui).await
+}
+
+/// The same, through a gate of its own.
+pub(super) async fn deploy_through(
+    session: &Session,
+    image: Image,
+    gate: impl AsyncFnOnce() -> Result<(), PipelineError>,
+    ui: &Ui,
+) -> Result<(), PipelineError> {
     let lease = session.lease("deploy").await?;
-    let deployed = async {
-        let ground = stand(session, &DeployOptions::default(), &lease, ui).await?;
-        let made = Town::made(image);
-        if unchanged(session, &ground, &made.fingerprint, ui).await?.is_none() {
-            release(session, &lease, &ground, made, ui).await?;
-        }
-        Ok(())
-    };
-    let deployed = deployed.await;
+    let options = DeployOptions::default();
+    let fingerprint = |_: &Ground| format!("of {image:?}");
+    let gates = async |_: &Ground| gate().await.map(|()| Town::made(image));
+    let mut changed = Vec::new();
+    let deployed = carry(session, &options, &lease, fingerprint, gates, &mut changed, ui).await;
     lease.release().await;
-    deployed
+    ended(session, deployed, &changed, ui).await.map(drop)
 }
 
 /// The worlds that verbs are run in, each made once.
@@ -173,7 +186,7 @@ impl Towns {
 }
 
 /// The world after a verb that went well.
-fn after(town: impl FnOnce() -> Town, verb: Verb) -> Town {
+pub(super) fn after(town: impl FnOnce() -> Town, verb: Verb) -> Town {
     on_paused_time(async {
         let town = town();
         let session = verb.session(&town).await;

@@ -97,7 +97,7 @@ fn what_was_cut_off_tells_what_serves() {
         what: "push the image".into(),
     };
     let number = "v1".parse().unwrap();
-    let report = PipelineError::from(push()).cut_off(Some(number)).report();
+    let report = PipelineError::from(push()).cut_off(Some(number), false).report();
     assert_eq!(report.message, "interrupted; v1 serves as before");
     assert_eq!(report.causes, ["failed to push the image: it was cancelled"]);
     assert!(report.hint.is_some());
@@ -105,12 +105,15 @@ fn what_was_cut_off_tells_what_serves() {
     // Between two phases nothing was cut off, and before the first release nothing serves.
     let between = || PipelineError::Cancelled {
         serves: None,
+        changed: false,
         cut_off: None,
     };
-    let first = between().cut_off(None);
+    let first = between().cut_off(None, false);
     assert_eq!(first.report().message, "interrupted; nothing that serves was changed");
-    let later = between().cut_off(Some(number));
+    let later = between().cut_off(Some(number), false);
     assert_eq!((later.report().causes.len(), later.ending()), (0, Ending::Interrupted));
+    let after = between().cut_off(Some(number), true);
+    assert_eq!(after.to_string(), "interrupted; v1 serves, in a stack that was changed");
 
     // What the saga tells of itself is not told over.
     let undone = PipelineError::Interrupted {
@@ -118,5 +121,5 @@ fn what_was_cut_off_tells_what_serves() {
         kept: Vec::new(),
     };
     let text = undone.to_string();
-    assert_eq!(undone.cut_off(Some(number)).to_string(), text);
+    assert_eq!(undone.cut_off(Some(number), true).to_string(), text);
 }
