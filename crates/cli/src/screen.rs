@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use jiff::Timestamp;
+pub(crate) use nuages_saga::moment as time;
 use serde::Serialize;
 
 use crate::invocation;
@@ -62,11 +62,6 @@ pub(crate) fn wrote(result: io::Result<()>) {
 /// Why data is missing on stdout, where it is.
 pub(crate) fn lost() -> Option<io::Error> {
     LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-/// A moment as lists show it, in UTC.
-pub(crate) fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// An object a line.

@@ -35,12 +35,13 @@ code{font:13px ui-monospace,monospace}";
 
 /// The whole page.
 pub(crate) fn page(history: &History) -> String {
-    let title = format!("{} {}", history.operation, history.deployment);
+    let title = format!("{} of {} in {}", history.operation, history.app, history.env);
     let mut body = String::new();
     let _ = write!(
         body,
-        "<h1>{}</h1><p>began {} · took {} · {}</p>",
+        "<h1>{}</h1><p><code>{}</code></p><p>began {} · took {} · {}</p>",
         escaped(&title),
+        history.deployment,
         time(history.began),
         took(history.began, Some(history.last)),
         end(history.end.as_ref())
@@ -266,6 +267,10 @@ mod tests {
             act("Update", later(31), None, ActOutcome::Open),
         ];
         let page = page(&history);
+        for head in ["<title>", "<h1>"] {
+            assert!(page.contains(&format!("{head}deploy of blog in local</")), "{page}");
+        }
+        assert!(page.contains(&format!("<code>{}</code>", plan.deployment)));
         assert!(!page.contains("<script") && !page.contains("<b>all"), "{page}");
         assert!(page.contains("&lt;script&gt;") && page.contains("a &amp; b"));
         assert!(page.contains("class=\"failed\"") && page.contains("class=\"open\""));

@@ -5,7 +5,7 @@
 
 use nuages_infra::StackState;
 use nuages_releases::{EnvironmentStore, ReleaseDraft, ReleaseOutcome, ReleaseRef, WorldChange};
-use nuages_saga::{Fence, JournalStore as _, LeaseGuard, MessageLevel, Outcome, Plan, SagaError, Summary};
+use nuages_saga::{Fence, JournalStore as _, LeaseGuard, MessageLevel, Outcome, Plan, SagaError, Summary, UndoReason};
 
 use crate::deploy::Deployed;
 use crate::environment::Environment;
@@ -102,23 +102,25 @@ async fn finish_in(
     }))
 }
 
-/// A deployment that was undone leaves its release behind, as one that failed, whoever undid it.
+/// A deployment that was undone leaves its release behind, as one that failed or was interrupted, whoever undid it.
 pub(crate) async fn record_undone(
     store: &EnvironmentStore,
     fence: Fence,
     plan: &Plan,
     outcome: &Outcome,
 ) -> Result<(), PipelineError> {
-    let (Outcome::Restored { .. }, Some(draft)) = (outcome, draft_of(plan)) else {
+    let (Outcome::Restored { reason, .. }, Some(draft)) = (outcome, draft_of(plan)) else {
         return Ok(());
     };
-    let draft = ReleaseDraft {
-        outcome: ReleaseOutcome::Failed,
-        ..draft
+    let outcome = match reason {
+        UndoReason::Failed { .. } => ReleaseOutcome::Failed,
+        UndoReason::Interrupted | UndoReason::Aborted => ReleaseOutcome::Interrupted,
     };
-    // One that was recorded before the undo began was marked by the undo, and knows more.
-    if store.release(ReleaseRef::Id(draft.id)).await?.is_none() {
-        store.record(fence, draft).await?;
+    // One that was recorded before the undo began knows more.
+    if store.release(ReleaseRef::Id(draft.id)).await?.is_some() {
+        store.mark(fence, draft.id, outcome).await?;
+    } else {
+        store.record(fence, ReleaseDraft { outcome, ..draft }).await?;
     }
     Ok(())
 }
@@ -135,7 +137,7 @@ pub(crate) mod tests {
 
     use nuages_model::{Digest, ReleaseId};
     use nuages_releases::{EnvironmentKey, Store};
-    use nuages_saga::{Holder, StepSpec, UndoReason};
+    use nuages_saga::{Holder, StepSpec};
     use serde_json::json;
 
     use super::*;
@@ -171,7 +173,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn an_undone_deployment_leaves_a_failed_release_and_nothing_else_does() {
+    async fn an_undone_deployment_leaves_its_release_and_nothing_else_does() {
         let folder = tempfile::tempdir().unwrap();
         let key = EnvironmentKey {
             account: "123456789012".parse().unwrap(),
@@ -214,7 +216,7 @@ pub(crate) mod tests {
         let [release] = &store.releases(10).await.unwrap()[..] else {
             panic!("one release")
         };
-        assert_eq!((release.id, release.outcome), (draft.id, ReleaseOutcome::Failed));
+        assert_eq!((release.id, release.outcome), (draft.id, ReleaseOutcome::Interrupted));
         assert!(store.serving().await.unwrap().is_none());
 
         // Recorded with all that the steps gave, and marked by the undo: it stays as it is.
@@ -224,7 +226,20 @@ pub(crate) mod tests {
         };
         whole.outcome = ReleaseOutcome::Failed;
         store.record(lease.fence, whole).await.unwrap();
-        record_undone(&store, lease.fence, &deploy, &undone).await.unwrap();
-        assert_eq!(store.releases(10).await.unwrap()[0].builder, "known");
+        let failed = Outcome::Restored {
+            kept: Vec::new(),
+            reason: UndoReason::Failed {
+                step: "record".parse().unwrap(),
+            },
+            failure: None,
+        };
+        for (outcome, told) in [
+            (&undone, ReleaseOutcome::Interrupted),
+            (&failed, ReleaseOutcome::Failed),
+        ] {
+            record_undone(&store, lease.fence, &deploy, outcome).await.unwrap();
+            let release = &store.releases(10).await.unwrap()[0];
+            assert_eq!((release.builder.as_str(), release.outcome), ("known", told));
+        }
     }
 }

@@ -37,8 +37,19 @@ pub fn is_there(path: &Path) -> Result<bool, ReleasesError> {
         Ok(found) if found.is_file() => fs::File::open(path).map(|_| true).map_err(unreadable),
         Ok(found) => Err(in_the_way(path, &found)),
         Err(error) if is_missing(&error) => above(path).map(|()| false),
-        Err(error) => Err(unreadable(error)),
+        Err(source) => Err(ReleasesError::Unreadable {
+            path: in_the_dark(path, &source, |place| fs::metadata(place).is_ok()).to_owned(),
+            source,
+        }),
     }
+}
+
+/// What cannot be read where a place cannot be looked at: the folder that lets nobody in, where one is the reason.
+fn in_the_dark<'p>(path: &'p Path, why: &io::Error, is_seen: impl Fn(&Path) -> bool) -> &'p Path {
+    if why.kind() != io::ErrorKind::PermissionDenied {
+        return path;
+    }
+    path.ancestors().skip(1).find(|place| is_seen(place)).unwrap_or(path)
 }
 
 /// Where nothing is found at a place: whether what stands above it is a folder, or nothing.
@@ -94,4 +105,22 @@ fn is_address(path: &Path) -> bool {
     scheme.is_some_and(|scheme| {
         scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever runs the tests may be root, who is let in everywhere.
+    #[test]
+    fn a_folder_that_lets_nobody_in_is_the_one_to_blame() {
+        let file = Path::new("/srv/blog/.nuages/nuages.db");
+        let above = |folder: &'static str| move |place: &Path| Path::new(folder).starts_with(place);
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        for folder in ["/srv/blog/.nuages", "/srv"] {
+            assert_eq!(in_the_dark(file, &denied, above(folder)), Path::new(folder));
+        }
+        let loops = io::Error::other("a link to itself");
+        assert_eq!(in_the_dark(file, &loops, above("/srv")), file);
+    }
 }

@@ -160,6 +160,8 @@ pub enum ReleaseOutcome {
     Healthy,
     /// It did not; the environment went back.
     Failed,
+    /// Its deployment was interrupted or given up, and undone.
+    Interrupted,
     /// It was healthy, and somebody went back from it.
     RolledBackFrom,
 }
@@ -169,6 +171,7 @@ impl ReleaseOutcome {
         match self {
             Self::Healthy => "healthy",
             Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
             Self::RolledBackFrom => "rolled-back-from",
         }
     }

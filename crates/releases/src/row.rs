@@ -111,6 +111,7 @@ fn outcome(text: &str) -> Result<ReleaseOutcome, Trouble> {
     [
         ReleaseOutcome::Healthy,
         ReleaseOutcome::Failed,
+        ReleaseOutcome::Interrupted,
         ReleaseOutcome::RolledBackFrom,
     ]
     .into_iter()

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{DAMAGED, DecodeError};
 use crate::journal::Illegal;
 use crate::lease::Lease;
+use crate::moment;
 use crate::output::RefError;
 use crate::plan::PlanError;
 use crate::store::StoreError;
@@ -330,8 +331,8 @@ impl SagaError {
             Self::Stale(_) => Some("look at a new plan with `nuages plan`".into()),
             Self::Unfinished(_) => Some("finish it with `nuages resume`, or undo it with `nuages abort`".into()),
             Self::Held(lease) => Some(format!(
-                "wait for it to end; if it is gone, the environment is free at {:.0} (`nuages lease show` tells)",
-                lease.expires
+                "wait for it to end; if it is gone, the environment is free at {} (`nuages lease show` tells)",
+                moment(lease.expires)
             )),
             Self::LeaseLost | Self::Observe { .. } => Some("continue with `nuages resume`".into()),
             Self::Params { source, .. } | Self::Check { source, .. } => source.hint().map(str::to_owned),

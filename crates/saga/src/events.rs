@@ -117,6 +117,8 @@ pub enum TaskState {
     Unchanged,
     /// It was left out, and the detail says why.
     Skipped,
+    /// It stays as it is, although the rest is undone; the detail says why.
+    Kept,
     /// It failed.
     Failed,
     /// What it had done was undone.
@@ -307,6 +309,11 @@ impl TaskScope {
     /// It was left out.
     pub fn skipped(self, why: impl Into<String>) {
         self.end(TaskState::Skipped, why.into(), None);
+    }
+
+    /// It stays as it is, although the rest is undone.
+    pub fn kept(self, why: impl Into<String>) {
+        self.end(TaskState::Kept, why.into(), None);
     }
 
     /// It failed.

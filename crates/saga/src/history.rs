@@ -3,7 +3,7 @@
 //! Invariant: a pure function of the stored plan and the entries. What nobody wrote is open, not guessed.
 
 use jiff::Timestamp;
-use nuages_model::ReleaseId;
+use nuages_model::{AppName, EnvName, ReleaseId};
 use serde::Serialize;
 
 use crate::entry::{End, Entry, JournalEvent, Mode, StepEvent, UndoReason};
@@ -18,6 +18,10 @@ pub struct History {
     pub deployment: DeploymentId,
     /// What was done: `deploy`, `rollback`, ….
     pub operation: String,
+    /// The application.
+    pub app: AppName,
+    /// The environment.
+    pub env: EnvName,
     /// The release that was made or gone back to.
     pub release: Option<ReleaseId>,
     /// When the plan was stored.
@@ -135,6 +139,8 @@ impl History {
         let mut history = Self {
             deployment: plan.deployment,
             operation: plan.operation.clone(),
+            app: plan.app.clone(),
+            env: plan.env.clone(),
             release: plan.release,
             began: entries.first().map_or(plan.created, |entry| entry.at),
             last: entries.last().map_or(plan.created, |entry| entry.at),

@@ -33,12 +33,12 @@ impl Holder {
         // What does not change while the process lives.
         static HERE: LazyLock<Holder> = LazyLock::new(|| {
             let host = system::host();
-            let user = ["USER", "LOGNAME", "USERNAME"]
-                .iter()
-                .find_map(|name| std::env::var(name).ok());
+            let named = ["USER", "LOGNAME", "USERNAME"];
+            let named = named.iter().find_map(|name| std::env::var(name).ok());
+            let user = named.filter(|name| !name.is_empty()).unwrap_or_else(account);
             let pid = std::process::id();
             Holder {
-                owner: format!("{}@{host}", user.as_deref().unwrap_or("somebody")),
+                owner: format!("{user}@{host}"),
                 host,
                 boot: system::boot(),
                 namespace: system::namespace(),
@@ -61,6 +61,19 @@ impl Holder {
         }
         Some(system::started(self.pid).as_ref() == Some(started))
     }
+}
+
+/// The name of the account that this process runs as; its number where the system has no name for it.
+#[cfg(unix)]
+fn account() -> String {
+    let id = nix::unistd::Uid::effective();
+    let found = nix::unistd::User::from_uid(id).ok().flatten();
+    found.map_or_else(|| format!("uid-{id}"), |user| user.name)
+}
+
+#[cfg(not(unix))]
+fn account() -> String {
+    "somebody".to_owned()
 }
 
 impl fmt::Display for Holder {
@@ -179,6 +192,14 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(other.is_running_beside(&here), Some(false));
+    }
+
+    /// `id -un` asks the system in its own way.
+    #[cfg(unix)]
+    #[test]
+    fn whose_process_it_is_is_known_without_the_surroundings() {
+        let asked = std::process::Command::new("id").arg("-un").output().unwrap();
+        assert_eq!(account(), String::from_utf8_lossy(&asked.stdout).trim());
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Drive<'_> {
         match hand.step.reversal() {
             reversal @ Reversal::Nothing => {
                 self.happened(&spec.id, StepEvent::Kept { reversal }).await?;
-                task.skipped("there is nothing to undo");
+                task.kept("there is nothing to undo");
                 Ok(())
             }
             Reversal::ForwardOnly => self.keep(spec, &record, &hand, task).await,
@@ -128,7 +128,7 @@ impl Drive<'_> {
         )
         .await?;
         self.warn(format!("`{}` stays applied: it cannot be undone", spec.title), None);
-        task.skipped("it stays applied");
+        task.kept("it stays applied");
         Ok(())
     }
 

@@ -152,7 +152,7 @@ impl Plain {
         let paint = match end.state {
             TaskState::Failed => Paint::Bad,
             TaskState::Undone | TaskState::Abandoned => Paint::Warn,
-            TaskState::Done | TaskState::Unchanged | TaskState::Skipped => Paint::Good,
+            TaskState::Done | TaskState::Unchanged | TaskState::Skipped | TaskState::Kept => Paint::Good,
         };
         let mut line = format!(
             "{}: {} in {}",

@@ -250,6 +250,7 @@ pub(super) fn word(state: TaskState) -> &'static str {
         TaskState::Done => "done",
         TaskState::Unchanged => "unchanged",
         TaskState::Skipped => "skipped",
+        TaskState::Kept => "kept",
         TaskState::Failed => "failed",
         TaskState::Undone => "undone",
         TaskState::Abandoned => "left as it is",

@@ -168,7 +168,7 @@ impl Painter<'_> {
             }
             Some(TaskState::Done) => ("✔", Paint::Good),
             Some(TaskState::Unchanged) => ("=", Paint::Good),
-            Some(TaskState::Skipped) => ("-", Paint::Dim),
+            Some(TaskState::Skipped | TaskState::Kept) => ("-", Paint::Dim),
             Some(TaskState::Failed) => ("✘", Paint::Bad),
             Some(TaskState::Undone) => ("↩", Paint::Warn),
             Some(TaskState::Abandoned) => ("…", Paint::Warn),

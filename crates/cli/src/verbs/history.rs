@@ -126,7 +126,10 @@ fn list(app: &App, known: &[Summary]) {
 }
 
 fn show(history: &History) {
-    screen::say(&format!("deployment  {}", history.deployment));
+    screen::say(&format!(
+        "deployment  {} of {} in {}",
+        history.deployment, history.app, history.env
+    ));
     screen::say(&format!("operation   {}", history.operation));
     screen::say(&format!("began       {}", screen::time(history.began)));
     screen::say(&format!("took        {}", took(history.began, Some(history.last))));

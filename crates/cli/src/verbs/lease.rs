@@ -74,7 +74,7 @@ async fn break_it(app: &App, env: &EnvName, yes: bool) -> Result<Ending, Pipelin
             "{} holds {env} and renewed it at {}: it stops at its next step, but a call to AWS that is under way goes on. \
              Take the environment from it?",
             lease.holder,
-            lease.renewed.strftime("%H:%M:%SZ")
+            screen::time(lease.renewed)
         ),
         Standing::Expired | Standing::HolderDead => {
             format!("{} is gone. Remove its lease on {env}?", lease.holder)

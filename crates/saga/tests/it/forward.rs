@@ -278,7 +278,7 @@ async fn every_task_ends() {
     let end = |id: &str| ends.iter().find(|(of, _)| of == id).map(|(_, state)| *state);
     assert_eq!(end("b"), Some(TaskState::Failed));
     assert_eq!(end("undo/a"), Some(TaskState::Undone));
-    assert_eq!(end("undo/j"), Some(TaskState::Skipped));
+    assert_eq!(end("undo/j"), Some(TaskState::Kept));
 }
 
 #[tokio::test(start_paused = true)]
