@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::BuiltImage;
 use crate::error::PipelineError;
+use crate::tests_ran;
 use crate::ui::Ui;
 
 /// How checks are run.
@@ -107,7 +108,7 @@ async fn run_all(
         };
         let sandbox = Sandbox::start(engine, spec, &task.progress(), cancel).await?;
         // One after the other: on a laptop's cores two test suites at once end later than two in a row.
-        let mut failed: Vec<(String, Vec<String>)> = Vec::new();
+        let mut failed: Vec<(String, Failed)> = Vec::new();
         let mut broken = None;
         for (name, check, (id, key)) in open {
             match run_one(config, &sandbox, name, check, &id, task, cancel).await {
@@ -115,7 +116,7 @@ async fn run_all(
                     store.store().remember(REMEMBERED, key.as_str(), &millis).await?;
                     records.insert(name.clone(), CheckOutcome::Passed { millis, cached: false });
                 }
-                Ok(Err(tail)) => failed.push((name.clone(), tail)),
+                Ok(Err(how)) => failed.push((name.clone(), how)),
                 Err(error) => {
                     broken = Some(error);
                     break;
@@ -126,11 +127,8 @@ async fn run_all(
         if let Some(error) = broken {
             return Err(error);
         }
-        if let Some((_, tail)) = failed.first().cloned() {
-            return Err(PipelineError::Checks {
-                failed: failed.into_iter().map(|(name, _)| name).collect(),
-                tail,
-            });
+        if !failed.is_empty() {
+            return Err(did_not_pass(failed));
         }
     }
     Ok((
@@ -140,6 +138,27 @@ async fn run_all(
             .collect(),
         ran,
     ))
+}
+
+/// How a check failed.
+#[derive(Debug, Default)]
+struct Failed {
+    /// The last lines that it wrote.
+    tail: Vec<String>,
+    /// It is green in its own eyes, and looked at nothing.
+    none_ran: bool,
+    /// Its report on this machine.
+    report: Option<PathBuf>,
+}
+
+fn did_not_pass(failed: Vec<(String, Failed)>) -> PipelineError {
+    let none_ran = failed.iter().filter(|(_, how)| how.none_ran);
+    PipelineError::Checks {
+        without_tests: none_ran.map(|(name, _)| name.clone()).collect(),
+        reports: failed.iter().filter_map(|(_, how)| how.report.clone()).collect(),
+        tail: failed.first().map(|(_, how)| how.tail.clone()).unwrap_or_default(),
+        failed: failed.into_iter().map(|(name, _)| name).collect(),
+    }
 }
 
 /// A check that has to run: its name, its settings, its image and the key of its result.
@@ -180,7 +199,7 @@ async fn run_one(
     image: &Digest,
     parent: &TaskScope,
     cancel: &CancellationToken,
-) -> Result<Result<u64, Vec<String>>, PipelineError> {
+) -> Result<Result<u64, Failed>, PipelineError> {
     let task = parent.child(id_of(name), name.to_owned());
     let began = Instant::now();
     let spec = RunSpec {
@@ -200,16 +219,18 @@ async fn run_one(
             return Err(error.into());
         }
     };
-    if let Some(report) = outcome.files.get(REPORT) {
-        keep_report(config, name, report)?;
-    }
-    if outcome.passed() {
+    let report = outcome.files.get(REPORT);
+    let kept = report.map(|report| keep_report(config, name, report)).transpose()?;
+    let none_ran = tests_ran::none(&check.command, outcome.exit_code, &outcome.tail);
+    if outcome.passed() && !none_ran {
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         task.done(outcome.tail.last().cloned().unwrap_or_default());
         return Ok(Ok(millis));
     }
     let why = if outcome.out_of_memory {
         format!("`{}` was killed for want of memory", check.command.join(" "))
+    } else if none_ran {
+        format!("`{}` ran no test", check.command.join(" "))
     } else {
         format!(
             "`{}` ended with exit code {}",
@@ -223,26 +244,29 @@ async fn run_one(
         hint: None,
     };
     task.failed_with(report);
-    Ok(Err(outcome.tail))
+    Ok(Err(Failed {
+        tail: outcome.tail,
+        none_ran,
+        report: kept,
+    }))
 }
 
 /// pytest is asked for a JUnit report unless the command asks for one itself.
 fn with_report(command: &[String]) -> Vec<String> {
     let mut command = command.to_vec();
-    let program = command.first().map(|p| p.rsplit('/').next().unwrap_or(p).to_owned());
-    let module = command.windows(2).any(|pair| pair[0] == "-m" && pair[1] == "pytest");
-    let is_pytest = program.as_deref() == Some("pytest") || module;
-    if is_pytest && !command.iter().any(|word| word.starts_with("--junit")) {
+    if tests_ran::is_pytest(&command) && !command.iter().any(|word| word.starts_with("--junit")) {
         command.push(format!("--junitxml={REPORT}"));
     }
     command
 }
 
-fn keep_report(config: &Config, name: &str, report: &[u8]) -> Result<(), PipelineError> {
+/// Writes a report where no build sees it, and answers where.
+fn keep_report(config: &Config, name: &str, report: &[u8]) -> Result<PathBuf, PipelineError> {
     let folder: PathBuf = config.project_dir.join(".nuages").join("reports");
     let file = folder.join(format!("{name}.xml"));
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(&file, report))
+        .map(|()| file.clone())
         .map_err(|source| PipelineError::machine(format!("keep the report {}", file.display()), source))
 }
 
@@ -251,6 +275,9 @@ fn keep_report(config: &Config, name: &str, report: &[u8]) -> Result<(), Pipelin
 fn environment(config: &Config, database_url: Option<&str>) -> BTreeMap<String, String> {
     let mut env = config.variables.clone();
     env.insert("NUAGES_CHECK".into(), "1".into());
+    // A deployed task has the name that people reach it by, and `check --deploy` asks for allowed hosts.
+    env.entry("NUAGES_PUBLIC_HOST".into())
+        .or_insert_with(|| "localhost".into());
     if config.insecure_http {
         env.entry("NUAGES_INSECURE_HTTP".into()).or_insert_with(|| "1".into());
     }
@@ -354,6 +381,29 @@ emulator = "ministack"
         let done = ended(TaskState::Done);
         let seen = heard.lock().unwrap().clone();
         assert_eq!(seen, ["checks", "check/deploy-check", &before, &done, "checks", &done]);
+    }
+
+    #[test]
+    fn what_failed_is_told_with_its_report_and_with_what_it_did_not_look_at() {
+        let report = PathBuf::from("/srv/blog/.nuages/reports/tests.xml");
+        let failed = |none_ran, report| Failed {
+            tail: vec!["1 failed".into()],
+            none_ran,
+            report,
+        };
+        let told = did_not_pass(vec![("tests".into(), failed(false, Some(report)))]);
+        assert_eq!(told.to_string(), "the check `tests` did not pass: nothing was pushed");
+        let hint = told.hint().unwrap();
+        assert!(
+            hint.starts_with("the whole report is in /srv/blog/.nuages/reports/tests.xml; mend"),
+            "{hint}"
+        );
+        let told = did_not_pass(vec![("tests".into(), failed(true, None))]);
+        let hint = told.hint().unwrap();
+        assert!(
+            hint.starts_with("`tests` ran no test: write one, or take the check out of nuages.toml; "),
+            "{hint}"
+        );
     }
 
     fn words(text: &str) -> Vec<String> {

@@ -126,8 +126,12 @@ pub enum PipelineError {
     Checks {
         /// The names of those that failed.
         failed: Vec<String>,
+        /// Of these, the names of those whose test runner found no test.
+        without_tests: Vec<String>,
         /// The last lines of the first one.
         tail: Vec<String>,
+        /// Their reports on this machine.
+        reports: Vec<PathBuf>,
     },
     /// The preflight refused.
     #[error("the preflight found {} that would make the deployment fail", count(.findings.len(), "reason"))]
@@ -273,6 +277,20 @@ fn serving(serves: Option<ReleaseNumber>, changed: bool) -> String {
         (None, true) => "the stack was changed".to_owned(),
         (Some(release), true) => format!("{release} serves, in a stack that was changed"),
     }
+}
+
+fn mend_checks(without_tests: &[String], reports: &[PathBuf]) -> String {
+    let empty = without_tests.iter();
+    let mut parts: Vec<String> = empty
+        .map(|name| format!("`{name}` ran no test: write one, or take the check out of nuages.toml"))
+        .collect();
+    if !reports.is_empty() {
+        let files: Vec<String> = reports.iter().map(|file| file.display().to_string()).collect();
+        parts.push(format!("the whole report is in {}", files.join(" and ")));
+    }
+    parts.push("mend what they report and deploy again".to_owned());
+    parts.push("`--skip-checks REASON` deploys without them, and is recorded".to_owned());
+    parts.join("; ")
 }
 
 fn staying(steps: &[String]) -> String {
@@ -436,10 +454,9 @@ impl PipelineError {
             Self::Releases(error) => error.hint(),
             Self::StoreRefused { hint, .. } => Some((*hint).to_owned()),
             Self::Saga(error) => error.hint(),
-            Self::Checks { .. } => Some(
-                "mend what they report and deploy again; `--skip-checks REASON` deploys without them, and is recorded"
-                    .into(),
-            ),
+            Self::Checks {
+                without_tests, reports, ..
+            } => Some(mend_checks(without_tests, reports)),
             Self::Preflight { findings } => findings.iter().find_map(|finding| finding.hint.clone()),
             Self::Undone { cause, .. } => cause.report.hint.clone(),
             Self::Interrupted { .. } | Self::Cancelled { .. } => Some("run the command again when you like".into()),

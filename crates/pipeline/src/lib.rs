@@ -56,6 +56,7 @@ mod session;
 mod stack;
 mod status;
 pub mod steps;
+mod tests_ran;
 mod tree;
 mod ui;
 

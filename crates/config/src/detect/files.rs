@@ -103,6 +103,19 @@ pub(super) fn quoted(code: &str) -> Vec<&str> {
     found
 }
 
+/// Whether a test is written anywhere: `startapp` makes files for them that have none.
+pub(super) fn has_tests(dir: &Path) -> bool {
+    let mut found = false;
+    walk(dir, 5, &mut |path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let of_tests = name.starts_with("test") || name.ends_with("_test.py") || name.ends_with("_tests.py");
+        if !found && of_tests && name.ends_with(".py") {
+            found = text(path).is_some_and(|code| code.contains("def test"));
+        }
+    });
+    found
+}
+
 /// Where the project answers whether it is alive and ready: paths that its code names.
 pub(super) fn health(dir: &Path, health_check_package: bool) -> Option<(String, String)> {
     let mut named: Vec<String> = Vec::new();

@@ -70,6 +70,8 @@ pub struct Detected {
     pub secret_key: Option<String>,
     /// The environment variable that holds the allowed hosts.
     pub allowed_hosts: Option<String>,
+    /// It has tests.
+    pub tests: bool,
     /// Where it answers "alive?" and "ready?", as far as that can be seen.
     pub health: Option<(String, String)>,
     /// Every package that it names.
@@ -143,6 +145,7 @@ impl Detected {
             takes_base,
             secret_key: settings.secret_key,
             allowed_hosts: settings.allowed_hosts,
+            tests: files::has_tests(&dir),
             health: files::health(&dir, has("django-health-check")),
             packages: dependencies.packages,
             dir,

@@ -39,6 +39,11 @@ fn a_plain_project() {
              DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3'}}\n",
         ),
         ("shop/wsgi.py", ""),
+        // As `startapp` makes it.
+        (
+            "basket/tests.py",
+            "from django.test import TestCase\n\n# Create your tests here.\n",
+        ),
         ("requirements.txt", "django\n"),
     ]);
     let found = look(dir.path());
@@ -94,6 +99,10 @@ fn a_grown_project() {
             "ARG BASE=python:3.12-slim\nFROM ${BASE} AS base\nFROM base AS test\nFROM base AS app\n",
         ),
         (".venv/lib/site-packages/x/manage.py", MANAGE),
+        (
+            "shop/tests/test_views.py",
+            "def test_home(client):\n    assert client.get('/')\n",
+        ),
     ]);
     let found = look(dir.path());
     assert_eq!(found.name.as_str(), "flower-shop");

@@ -58,6 +58,8 @@ fn a_gate_that_refuses_leaves_the_stack_as_it_was() {
                     }
                     Err(PipelineError::Checks {
                         failed: vec!["tests".to_owned()],
+                        without_tests: Vec::new(),
+                        reports: Vec::new(),
                         tail: Vec::new(),
                     })
                 };
