@@ -12,9 +12,9 @@ use nuages_saga::{Cancel, Events, Level, MessageLevel};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::args::{Cli, Global, Verb, When};
+use crate::args::{Cli, Global, Interrupted, Verb, When};
 use crate::report::{self, Barrier, Choice, Color, Surroundings};
-use crate::{outcome, screen, signals, verbs};
+use crate::{invocation, outcome, screen, signals, verbs};
 
 /// What every verb is given.
 #[derive(Debug)]
@@ -182,7 +182,8 @@ pub(crate) async fn run(cli: Cli) -> Ending {
     let (shown, barriers) = mpsc::unbounded_channel();
     let showing = tokio::spawn(report::drive(received, barriers, reporter));
     let cancel = Cancel::new();
-    let listening = signals::listen(&cancel, &events);
+    let means = cli.verb.interrupted();
+    let listening = signals::listen(&cancel, &events, means);
     let app = App {
         global: cli.global,
         ui: Ui {
@@ -191,7 +192,16 @@ pub(crate) async fn run(cli: Cli) -> Ending {
         },
         shown,
     };
-    let ended = boxed(dispatch(&app, cli.verb)).await;
+    let working = boxed(dispatch(&app, cli.verb));
+    let ended = if means == Interrupted::Ends {
+        let asked = app.ui.cancel.clone();
+        tokio::select! {
+            ended = working => ended,
+            () = asked.at_least(Level::Graceful) => Ok(Ending::Interrupted),
+        }
+    } else {
+        working.await
+    };
     let ending = match &ended {
         Ok(ending) => *ending,
         // What was cut off fails in its own words; the exit code says who ended it.
@@ -201,6 +211,7 @@ pub(crate) async fn run(cli: Cli) -> Ending {
         Err(problem) => problem.ending(),
     };
     listening.abort();
+            pasteable: invocation::pasteable,
     // The reporter ends when the last sender is gone.
     let _ = listening.await;
     drop((app, events));
@@ -221,7 +232,7 @@ fn boxed<'a, T>(work: impl Future<Output = T> + 'a) -> std::pin::Pin<Box<dyn Fut
 
 async fn dispatch(app: &App, verb: Verb) -> Result<Ending, PipelineError> {
     match verb {
-        Verb::Init { dir } => verbs::init::run(app, &dir.unwrap_or_else(|| PathBuf::from("."))),
+        Verb::Init { dir } => verbs::init::run(app, dir),
         Verb::Deploy {
             env,
             skip_checks,

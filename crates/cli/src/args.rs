@@ -54,7 +54,7 @@ pub(crate) struct Env {
 pub(crate) enum Verb {
     /// Looks at a Django project and writes its nuages.toml
     Init {
-        /// The folder with manage.py
+        /// The folder with manage.py; that of --project, or this one, without it
         dir: Option<PathBuf>,
     },
     /// The whole way: environment, build, checks, push, migrations, rollout, smoke test, record
@@ -276,7 +276,46 @@ pub(crate) enum InfraVerb {
     },
 }
 
+/// What Ctrl-C can mean to a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// It begins nothing: it ends at once.
+    Ends,
+    /// It stops where nothing half-done is left.
+    Stops,
+    /// What it began to change is undone.
+    Undoes,
+}
+
 impl Verb {
+    /// What the first Ctrl-C asks of it.
+    pub(crate) fn interrupted(&self) -> Interrupted {
+        match self {
+            Self::Init { .. }
+            | Self::Verify { .. }
+            | Self::History { .. }
+            | Self::Lease { .. }
+            | Self::Releases { .. }
+            | Self::Status { .. }
+            | Self::Logs { .. }
+            | Self::Doctor { .. }
+            | Self::Infra {
+                verb: InfraVerb::Drift { .. } | InfraVerb::Cost { .. },
+            } => Interrupted::Ends,
+            Self::Plan { .. }
+            | Self::Check { .. }
+            | Self::Build { .. }
+            | Self::Push { .. }
+            | Self::Infra {
+                verb:
+                    InfraVerb::Plan { .. } | InfraVerb::Up { .. } | InfraVerb::Down { .. } | InfraVerb::Bootstrap { .. },
+            } => Interrupted::Stops,
+            Self::Deploy { .. } | Self::Rollback { .. } | Self::Resume { .. } | Self::Abort { .. } => {
+                Interrupted::Undoes
+            }
+        }
+    }
+
     /// The environment that a verb is about.
     pub(crate) fn env(&self) -> Option<&EnvName> {
         match self {

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use nuages_pipeline::PipelineError;
+use nuages_saga::Level;
 
 use crate::app::App;
 
@@ -21,10 +22,25 @@ pub(crate) async fn confirm(app: &App, question: &str, yes: bool) -> Result<bool
     let mut err = std::io::stderr().lock();
     let asked = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
     asked.map_err(|e| PipelineError::machine("ask", e))?;
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
+    drop(err);
+    // Nobody can stop a thread that reads; the process ends without it.
+    let reading = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = tokio::select! {
+        answer = reading => answer,
+        () = app.ui.cancel.at_least(Level::Graceful) => {
+            return Err(PipelineError::Cancelled {
+                serves: None,
+                changed: false,
+                cut_off: None,
+            });
+        }
+    };
+    let answer = answer
+        .map_err(std::io::Error::from)
+        .and_then(|answer| answer)
         .map_err(|e| PipelineError::machine("read the answer", e))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

@@ -54,6 +54,12 @@ pub(crate) fn pasteable(text: &str) -> String {
     }
 }
 
+/// Whether this option of every verb was given as an argument.
+pub(crate) fn names(option: &str) -> bool {
+    THIS.get()
+        .is_some_and(|this| this.given.iter().any(|(name, _)| *name == option))
+}
+
 /// The same for an error.
 pub(crate) fn in_report(report: &mut ErrorReport) {
     if let Some(this) = THIS.get() {
@@ -189,7 +195,7 @@ impl Invocation {
 }
 
 /// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./\\:@%+=,~".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

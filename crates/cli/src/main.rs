@@ -58,6 +58,18 @@ fn read(args: &[OsString]) -> Result<Cli, clap::Error> {
     if let Some(words) = invocation::called_as() {
         command = command.bin_name(words);
     }
-    let mut matches = command.try_get_matches_from_mut(args)?;
+    let read = command.clone().try_get_matches_from_mut(args);
+    let mut matches = read.map_err(|error| {
+        let mistake = error.use_stderr().then(|| without_surroundings(command.clone(), args));
+        mistake.flatten().unwrap_or(error)
+    })?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// The same mistake, with a usage line of what was typed: what the surroundings say would stand there as if it were needed.
+fn without_surroundings(command: clap::Command, args: &[OsString]) -> Option<clap::Error> {
+    let typed = ["project", "store"].into_iter().fold(command, |command, name| {
+        command.mut_arg(name, |option| option.env(None::<&'static str>))
+    });
+    typed.try_get_matches_from(args).err()
 }

@@ -1,12 +1,15 @@
 //! Signals: what each asks for.
 //!
 //! Invariant: the first Ctrl-C finishes or stops the step in hand and undoes; a second one, SIGTERM and a closed terminal
-//! leave everything as it stands for `resume`, and begin no undo. The exit code follows from what then happened.
+//! leave everything as it stands for `resume`, and begin no undo. The exit code follows from what then happened. A verb
+//! that only looks has nothing to undo: it ends, and says nothing.
 
 use nuages_saga::{Cancel, Events, Level, MessageLevel};
 
-/// Listens until the task is dropped.
-pub(crate) fn listen(cancel: &Cancel, events: &Events) -> tokio::task::JoinHandle<()> {
+use crate::args::Interrupted;
+
+/// Listens until the task is dropped. `means` is what the first Ctrl-C means to the verb.
+pub(crate) fn listen(cancel: &Cancel, events: &Events, means: Interrupted) -> tokio::task::JoinHandle<()> {
     let (cancel, events) = (cancel.clone(), events.clone());
     tokio::spawn(async move {
         let mut signals = match Signals::new() {
@@ -19,12 +22,7 @@ pub(crate) fn listen(cancel: &Cancel, events: &Events) -> tokio::task::JoinHandl
         loop {
             let level = match (signals.next().await, cancel.level()) {
                 (Signal::Interrupt, Level::None) => {
-                    let text = "interrupted: what was begun is undone; a running migration is waited for";
-                    events.message(
-                        MessageLevel::Warning,
-                        text,
-                        Some("Ctrl-C again leaves everything as it stands".into()),
-                    );
+                    tell(means, &events);
                     Level::Graceful
                 }
                 (Signal::Interrupt | Signal::End, _) => Level::Detach,
@@ -32,6 +30,19 @@ pub(crate) fn listen(cancel: &Cancel, events: &Events) -> tokio::task::JoinHandl
             cancel.request(level);
         }
     })
+}
+
+/// What the first Ctrl-C leads to, where it takes a while.
+fn tell(means: Interrupted, events: &Events) {
+    let (text, hint) = match means {
+        Interrupted::Ends => return,
+        Interrupted::Stops => ("interrupted: this stops as soon as nothing half-done is left", None),
+        Interrupted::Undoes => (
+            "interrupted: what was begun is undone; a running migration is waited for",
+            Some("Ctrl-C again leaves everything as it stands".to_owned()),
+        ),
+    };
+    events.message(MessageLevel::Warning, text, hint);
 }
 
 enum Signal {

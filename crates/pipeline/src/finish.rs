@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use nuages_saga::{DeploymentId, StuckStep};
 
-/// Writes the script into this folder, and answers where it is. `env` is what stands behind `--env`.
-pub(crate) fn write(folder: &Path, deployment: DeploymentId, env: &str, steps: &[StuckStep]) -> io::Result<PathBuf> {
+/// Writes the script into this folder, and answers where it is.
+pub(crate) fn write(folder: &Path, deployment: DeploymentId, script: &str) -> io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let path = folder.join(format!("finish-{deployment}.sh"));
-    std::fs::write(&path, script(deployment, env, steps))?;
+    std::fs::write(&path, script)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -21,12 +21,13 @@ pub(crate) fn write(folder: &Path, deployment: DeploymentId, env: &str, steps: &
     Ok(path)
 }
 
-fn script(deployment: DeploymentId, env: &str, steps: &[StuckStep]) -> String {
+/// The script. `env` is what stands behind `--env`, and `afterwards` what is run when it is through.
+pub(crate) fn script(deployment: DeploymentId, env: &str, afterwards: &str, steps: &[StuckStep]) -> String {
     // A path may hold anything, and a comment ends with its line.
-    let env = env.replace(['\n', '\r'], " ");
+    let [env, afterwards] = [env, afterwards].map(|text| text.replace(['\n', '\r'], " "));
     let mut text = format!(
         "#!/bin/sh\n# Finishes what could not be undone of deployment {deployment} in {env}.\n\
-         # Read it before you run it. Afterwards: nuages resume --env {env}\nset -eu\n"
+         # Read it before you run it. Afterwards: {afterwards}\nset -eu\n"
     );
     for step in steps {
         let _ = write!(text, "\n# {}\n", step.step);
@@ -57,9 +58,15 @@ mod tests {
             by_hand: vec!["printf 'one '".into(), "printf two".into()],
         };
         let folder = tempfile::tempdir().unwrap();
-        let path = write(folder.path(), DeploymentId::generate(), "staging", &[stuck]).unwrap();
+        let deployment = DeploymentId::generate();
+        let afterwards = "`cargo xtask resume --env staging`\nrm -rf /tmp/never";
+        let text = script(deployment, "staging", afterwards, &[stuck]);
+        let path = write(folder.path(), deployment, &text).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.contains("nuages resume --env staging"), "{text}");
+        assert!(
+            text.contains("# Read it before you run it. Afterwards: `cargo xtask resume --env staging` rm"),
+            "{text}"
+        );
         #[cfg(unix)]
         {
             let output = std::process::Command::new(&path).output().unwrap();

@@ -135,7 +135,7 @@ pub(crate) fn conclude(
             cause: failure
                 .as_ref()
                 .map(|failure| ReportedError::from(failure.error.clone())),
-            script: write_script(environment, report.plan.deployment, steps),
+            script: write_script(environment, report.plan.deployment, steps, ui),
             steps: steps.clone(),
             env,
         }),
@@ -148,8 +148,11 @@ pub(crate) fn conclude(
 }
 
 /// The script. Without it the commands are still printed.
-fn write_script(environment: &Environment, deployment: DeploymentId, steps: &[StuckStep]) -> Option<PathBuf> {
-    match finish::write(&environment.folder(), deployment, &environment.named(), steps) {
+fn write_script(environment: &Environment, deployment: DeploymentId, steps: &[StuckStep], ui: &Ui) -> Option<PathBuf> {
+    let env = environment.named();
+    let afterwards = (ui.pasteable)(&format!("`nuages resume --env {env}`"));
+    let text = finish::script(deployment, &env, &afterwards, steps);
+    match finish::write(&environment.folder(), deployment, &text) {
         Ok(path) => Some(path),
         Err(error) => {
             tracing::warn!(%error, "the script that finishes by hand was not written");
@@ -167,4 +170,50 @@ pub(crate) fn diff_lines(plan: &Plan) -> Vec<String> {
             _ => Vec::new(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nuages_saga::{Outputs, UndoReason};
+
+    use super::*;
+    use crate::stack::tests::staging;
+
+    #[tokio::test]
+    async fn the_script_of_a_stuck_run_names_the_next_command_as_it_is_called_here() {
+        let (session, _dir) = staging("http://127.0.0.1:1").await;
+        let stuck = StuckStep {
+            step: "service/web".parse().unwrap(),
+            error: ErrorReport {
+                message: "access denied".into(),
+                causes: Vec::new(),
+                hint: None,
+            },
+            by_hand: vec!["aws ecs delete-service".into()],
+        };
+        let report = Report {
+            plan: Plan::new("deploy", "blog".parse().unwrap(), "staging".parse().unwrap(), "0.1.0"),
+            outcome: Outcome::Stuck {
+                steps: vec![stuck],
+                reason: UndoReason::Aborted,
+                failure: None,
+            },
+            outputs: Outputs::default(),
+        };
+        let ui = Ui {
+            pasteable: |text| text.replace("nuages ", "cargo xtask "),
+            ..Ui::silent()
+        };
+        let Err(PipelineError::Stuck {
+            script: Some(script), ..
+        }) = conclude(&report, "the deployment", &session, &ui)
+        else {
+            panic!("it is stuck")
+        };
+        let text = std::fs::read_to_string(script).unwrap();
+        assert!(
+            text.contains("Afterwards: `cargo xtask resume --env staging`\n"),
+            "{text}"
+        );
+    }
 }

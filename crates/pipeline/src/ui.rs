@@ -10,6 +10,8 @@ pub struct Ui {
     pub events: Events,
     /// How a person or a signal asks for the end.
     pub cancel: Cancel,
+    /// Writes the commands of a text, `nuages VERB` in backticks, as the person calls them: for what stays in a file.
+    pub pasteable: fn(&str) -> String,
 }
 
 impl Ui {
@@ -18,6 +20,7 @@ impl Ui {
         Self {
             events: Events::none(),
             cancel: Cancel::new(),
+            pasteable: str::to_owned,
         }
     }
 

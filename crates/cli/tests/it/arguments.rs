@@ -180,6 +180,14 @@ fn commands_in_hints_are_those_of_the_person() {
 /// A disk that is full takes a script's data away; a reader that had enough does not.
 #[cfg(target_os = "linux")]
 #[test]
+    // Also where the surroundings name a project, as `cargo xtask` does.
+    let surroundings = [
+        ("NUAGES_CALLED_AS", "cargo xtask"),
+        ("NUAGES_PROJECT", project),
+        ("NUAGES_STORE", "x"),
+    ];
+    let said = Place::new().run_with(&["deploy"], &surroundings).ended(3);
+    said.tells("Usage: cargo xtask deploy --env <NAME>");
 fn results_that_cannot_be_written_are_no_success() {
     use std::process::Stdio;
 

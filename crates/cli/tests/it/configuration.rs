@@ -128,6 +128,30 @@ fn init_needs_one_django_project() {
 }
 
 #[test]
+fn init_goes_where_the_project_is_named() {
+    let place = Place::new();
+    for project in ["shop", "blog"] {
+        place.write(&format!("{project}/manage.py"), "");
+    }
+    let deploy = "`nuages deploy --env local --project shop`";
+    place
+        .run(&["init", "--project", "shop"])
+        .ended(0)
+        .tells("wrote shop/nuages.toml")
+        .tells(deploy);
+    // An argument says more than the surroundings.
+    place
+        .run_with(&["init", "blog"], &[("NUAGES_PROJECT", "shop")])
+        .ended(0)
+        .tells("wrote blog/nuages.toml");
+    place
+        .run(&["init", "blog", "--project", "shop"])
+        .ended(3)
+        .ends_telling("DIR and --project both name the project's folder");
+    assert!(!place.project().join("nuages.toml").exists());
+}
+
+#[test]
 fn init_writes_a_file_that_can_be_read_and_never_a_second_one() {
     let place = Place::new();
     copy_sample(&place.project());
