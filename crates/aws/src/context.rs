@@ -113,8 +113,8 @@ impl AwsError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoCredentials { .. } => {
-                "set AWS_PROFILE (after `aws configure sso`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; to try \
-                 nuages without an account: `nuages deploy --env local`"
+                "set AWS_PROFILE (after `aws configure sso`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and repeat \
+                 the command; an environment with `emulator = \"ministack\"` needs none"
                     .into()
             }
             Self::NoProfile { profile, known, .. } if known.is_empty() => format!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nuages_config::{ConfigError, Project};
 use nuages_model::EnvName;
-use nuages_pipeline::{Absent, Ending, Environment, OpenOptions, PipelineError, Records, Session, Ui};
+use nuages_pipeline::{Absent, Ending, Environment, OpenOptions, PipelineError, Records, Session, Ui, Unrecorded};
 use nuages_saga::{Cancel, Events, Level, MessageLevel};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
@@ -105,6 +105,14 @@ impl App {
         match self.known(env)? {
             Known::Project(project) => Records::open(&project, &self.options(env), &self.ui).await,
             Known::Store(store) => Records::of_store(&store, env).await,
+        }
+    }
+
+    /// What serves in an environment, whatever is on record of it; none where no project says what the environment is.
+    pub(crate) async fn serving_now(&self, env: &EnvName) -> Option<Result<Vec<Unrecorded>, PipelineError>> {
+        match self.known(env).ok()? {
+            Known::Project(project) => Some(nuages_pipeline::serving_now(&project, &self.options(env), &self.ui).await),
+            Known::Store(_) => None,
         }
     }
 

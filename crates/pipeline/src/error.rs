@@ -403,10 +403,10 @@ impl PipelineError {
                 | AwsError::NoCredentials { .. }
                 | AwsError::NoProfile { .. }
                 | AwsError::BadProfiles { .. }
-                | AwsError::NoRegion,
+                | AwsError::NoRegion
+                // Asked before anything else, and nothing is done without an answer.
+                | AwsError::Identity(_),
             ) => Ending::Refused,
-            // Expired credentials are as good as none.
-            Self::Aws(AwsError::Identity(error)) if error.kind == nuages_aws::Kind::Credentials => Ending::Refused,
             Self::Saga(SagaError::Held(_)) => Ending::Held,
             Self::Saga(SagaError::LeaseLost | SagaError::Observe { .. }) | Self::Detached { .. } => Ending::Detached,
             Self::Stuck { .. } => Ending::Stuck,

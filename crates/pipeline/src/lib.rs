@@ -70,6 +70,7 @@ pub use environment::Environment;
 pub use error::{Ending, PipelineError, ReportedError};
 pub use infra::{infra_cost, infra_drift, infra_plan, infra_up};
 pub use left_behind::{LeftBehind, left_behind, left_behind_in, remove_left_behind};
+pub use live::{OTHER_STORE, Unrecorded, sentence, serving_now};
 pub use plan::{Planned, plan};
 pub use preflight::verify;
 pub use records::Records;

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use nuages_aws::{AwsContext, Kind};
+use nuages_config::{Config, Project};
 use nuages_ecs::{Cluster, ServiceStatus};
 use nuages_infra::StackOutputs;
 use nuages_model::{ImageRef, Progress, ServiceName};
@@ -12,7 +14,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::error::PipelineError;
-use crate::session::Session;
+use crate::session::{OpenOptions, Session, aws_settings, find_emulator, has_own_emulator, is_absent};
+use crate::ui::Ui;
 
 /// Tasks that were started again need some seconds before they answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -48,12 +51,13 @@ pub(crate) async fn silent(
 
 /// A service that runs, and that no record tells of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unrecorded {
-    pub(crate) service: ServiceName,
-    /// As `FAMILY:REVISION`.
-    pub(crate) definition: String,
+pub struct Unrecorded {
+    /// The service.
+    pub service: ServiceName,
+    /// Its task definition, as `FAMILY:REVISION`.
+    pub definition: String,
     /// The digest of its image, or the image as the task definition names it.
-    pub(crate) image: Option<String>,
+    pub image: Option<String>,
 }
 
 impl std::fmt::Display for Unrecorded {
@@ -67,16 +71,21 @@ impl std::fmt::Display for Unrecorded {
 }
 
 /// What makes good that a store has no record of what serves.
-pub(crate) const OTHER_STORE: &str =
+pub const OTHER_STORE: &str =
     "where another store has the records (another clone's or person's), name it with `--store PATH`";
 
 /// The services that run although this store knows of no release: it was lost, or another one has the records.
 pub(crate) async fn unrecorded(session: &Session, cluster: &str) -> Result<Vec<Unrecorded>, PipelineError> {
-    let cluster = Cluster::new(&session.aws, cluster);
-    let names: Vec<&str> = session.config.services.keys().map(ServiceName::as_str).collect();
+    running(&session.aws, &session.config, cluster).await
+}
+
+/// The services that run in a cluster, as a record would tell of them.
+async fn running(aws: &AwsContext, config: &Config, cluster: &str) -> Result<Vec<Unrecorded>, PipelineError> {
+    let cluster = Cluster::new(aws, cluster);
+    let names: Vec<&str> = config.services.keys().map(ServiceName::as_str).collect();
     let states = cluster.observe_all(&names).await?;
     let mut found = Vec::new();
-    for (service, state) in session.config.services.keys().zip(states) {
+    for (service, state) in config.services.keys().zip(states) {
         if !state.exists() {
             continue;
         }
@@ -93,6 +102,31 @@ pub(crate) async fn unrecorded(session: &Session, cluster: &str) -> Result<Vec<U
         });
     }
     Ok(found)
+}
+
+/// What serves in an environment, whatever is on record of it: nothing is started or written.
+pub async fn serving_now(project: &Project, options: &OpenOptions, ui: &Ui) -> Result<Vec<Unrecorded>, PipelineError> {
+    let config = project.environment(&options.env)?;
+    let emulator = if has_own_emulator(&config) {
+        if is_absent(&config).await? {
+            return Ok(Vec::new());
+        }
+        find_emulator(&config, ui).await?
+    } else {
+        None
+    };
+    let aws = AwsContext::connect(&aws_settings(&config, emulator.as_ref())?).await?;
+    let cluster = format!("{}-{}", config.app.name, config.env.name);
+    match running(&aws, &config, &cluster).await {
+        Err(PipelineError::Ecs(error)) if error.kind() == Some(Kind::NotFound) => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+/// All of them in one sentence.
+pub fn sentence(running: &[Unrecorded]) -> String {
+    let each = running.iter().map(|one| format!("`{}` runs {one}", one.service));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// The digest of an image, as far as people compare it; else its whole name.
@@ -260,6 +294,8 @@ mod tests {
             [],
             "nothing serves"
         );
+        let refused = crate::rollback::none_serves(&session, "blog-staging").await.unwrap();
+        assert_eq!(refused.to_string(), "no release serves: there is nothing to roll back");
 
         let digest = Digest::of(b"an image");
         let cluster = Cluster::new(&session.aws, "blog-staging");
@@ -280,6 +316,14 @@ mod tests {
             web.to_string(),
             format!("blog-staging-web:1 (sha256:{})", digest.short())
         );
+        // Whoever would go back is not told that nothing serves.
+        let refused = crate::rollback::none_serves(&session, "blog-staging").await.unwrap();
+        let told = format!(
+            "{} has no record of what serves in `staging` (`web` runs {web}), and a rollback returns to a release on record",
+            session.store.store().path().display()
+        );
+        assert_eq!(refused.to_string(), told);
+        assert_eq!(refused.hint().as_deref(), Some(OTHER_STORE));
     }
 
     #[test]

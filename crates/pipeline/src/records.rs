@@ -21,14 +21,17 @@ use crate::ui::Ui;
 pub struct Records {
     /// The records; none where nothing was ever written.
     pub store: Option<EnvironmentStore>,
+    /// The file that they are in, or would be.
+    pub path: PathBuf,
 }
 
 impl Records {
     /// Finds an environment's records. Makes none.
     pub async fn open(project: &Project, options: &OpenOptions, ui: &Ui) -> Result<Self, PipelineError> {
         let config = project.environment(&options.env)?;
-        if !nuages_releases::is_there(&place(&config, options))? {
-            return Ok(Self { store: None });
+        let path = place(&config, options);
+        if !nuages_releases::is_there(&path)? {
+            return Ok(Self { store: None, path });
         }
         let store = if let Some(account) = account(&config)? {
             open_store(&config, account, !quirks(&config).is_emulator(), options, &ui.events).await?
@@ -39,13 +42,19 @@ impl Records {
             };
             Session::open(project, &options, ui).await?.environment.store
         };
-        Ok(Self { store: Some(store) })
+        Ok(Self {
+            store: Some(store),
+            path,
+        })
     }
 
     /// The records of the only environment of this name that a store has, for whoever has no project at hand.
     pub async fn of_store(store: &Path, env: &EnvName) -> Result<Self, PipelineError> {
         let store = recorded::only(store, env).await?;
-        Ok(Self { store: Some(store) })
+        Ok(Self {
+            path: store.store().path().to_owned(),
+            store: Some(store),
+        })
     }
 }
 

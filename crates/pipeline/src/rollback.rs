@@ -3,8 +3,8 @@
 //! Invariant: what runs afterwards is what was recorded, revision by revision: nothing is built, pushed or guessed.
 
 use nuages_ecs::{Cluster, PreviousService};
-use nuages_releases::{Release, ReleaseRef};
-use nuages_saga::{JournalStore as _, LeaseGuard, Plan, SagaError, StepSpec, output};
+use nuages_releases::{Release, ReleaseOutcome, ReleaseRef};
+use nuages_saga::{JournalStore as _, LeaseGuard, MessageLevel, Plan, SagaError, StepSpec, output};
 use serde_json::json;
 use url::Url;
 
@@ -16,8 +16,8 @@ use crate::parts::{params, service_steps, smoke_step, step_id, wait_step};
 use crate::run::{Run, conclude, diff_lines};
 use crate::session::{Session, TOOL_VERSION};
 use crate::steps::{ReturnParams, ServiceParams, kind};
-use crate::ui::Ui;
-use crate::{schema, stack};
+use crate::ui::{Ui, count};
+use crate::{live, schema, stack};
 
 /// How a rollback is made.
 #[derive(Debug, Clone, Default)]
@@ -58,10 +58,7 @@ async fn rollback_in(
         return Err(PipelineError::unfinished(session, &open));
     }
     let Some(serving) = session.store.serving().await? else {
-        return Err(PipelineError::refused(
-            "no release serves: there is nothing to roll back",
-            format!("make one with `nuages deploy --env {env}`"),
-        ));
+        return Err(none_serves(session, &outputs.cluster).await?);
     };
     let target = target(session, options, &serving).await?;
     let changes = schema::changes(session, outputs.world, &target, &serving).await?;
@@ -93,7 +90,13 @@ async fn rollback_in(
         "plan",
         format!("Plan the return from {} to {}", serving.number, target.number),
     );
-    let plan = run.plan(plan, planning, |plan| diff_lines(plan).join("; ")).await?;
+    let plan = run
+        .plan(plan, planning, |plan| count(plan.steps().count(), "step"))
+        .await?;
+    // Each on a line of its own, which the terminal wraps: a task's own line is cut.
+    for line in diff_lines(&plan) {
+        ui.events.message(MessageLevel::Info, line, None);
+    }
     let scope = ui.events.task("roll-back", format!("Roll back to {}", target.number));
     let report = run.carry_out(&plan, scope, ui).await?;
     conclude(&report, "the rollback", session, ui)?;
@@ -107,6 +110,26 @@ async fn rollback_in(
         url,
         changed: true,
     })
+}
+
+/// Why nothing can be rolled back where no release serves by the record: nothing serves, or the records are elsewhere.
+pub(crate) async fn none_serves(session: &Session, cluster: &str) -> Result<PipelineError, PipelineError> {
+    let env = &session.config.env.name;
+    let running = live::unrecorded(session, cluster).await?;
+    if running.is_empty() {
+        return Ok(PipelineError::refused(
+            "no release serves: there is nothing to roll back",
+            format!("make one with `nuages deploy --env {env}`"),
+        ));
+    }
+    Ok(PipelineError::refused(
+        format!(
+            "{} has no record of what serves in `{env}` ({}), and a rollback returns to a release on record",
+            session.store.store().path().display(),
+            live::sentence(&running)
+        ),
+        live::OTHER_STORE,
+    ))
 }
 
 async fn target(session: &Session, options: &RollbackOptions, serving: &Release) -> Result<Release, PipelineError> {
@@ -145,7 +168,7 @@ async fn target(session: &Session, options: &RollbackOptions, serving: &Release)
     if found.id == serving.id {
         return Err(PipelineError::refused(format!("{} serves already", found.number), list));
     }
-    if found.outcome == nuages_releases::ReleaseOutcome::Failed {
+    if matches!(found.outcome, ReleaseOutcome::Failed | ReleaseOutcome::Interrupted) {
         return Err(PipelineError::refused(
             format!("{} never was healthy", found.number),
             list,

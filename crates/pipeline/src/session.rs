@@ -196,7 +196,7 @@ fn emulator_kind(config: &Config) -> Option<EmulatorKind> {
         .and_then(|emulator| emulator.as_str().parse().ok())
 }
 
-fn aws_settings(config: &Config, running: Option<&LocalEndpoint>) -> Result<AwsSettings, PipelineError> {
+pub(crate) fn aws_settings(config: &Config, running: Option<&LocalEndpoint>) -> Result<AwsSettings, PipelineError> {
     let mut settings = AwsSettings {
         region: Some(config.region.clone()),
         expected_account: config.account.clone(),
@@ -292,7 +292,22 @@ async fn require_emulator(config: &Config) -> Result<(), PipelineError> {
     }
 }
 
-async fn find_emulator(config: &Config, ui: &Ui) -> Result<Option<LocalEndpoint>, PipelineError> {
+/// Whether this machine's engine holds anything of the environment: its emulator, a network, a volume.
+pub(crate) async fn has_local(config: &Config) -> Result<bool, PipelineError> {
+    let engine = nuages_emulator::Engine::connect().await?;
+    let name = local_settings(config)?.name();
+    let all = LocalEmulator::list(&engine).await?;
+    Ok(all.iter().any(|settings| settings.name() == name))
+}
+
+/// Whether this machine's engine has no emulator of the environment, running or stopped.
+pub(crate) async fn is_absent(config: &Config) -> Result<bool, PipelineError> {
+    let engine = nuages_emulator::Engine::connect().await?;
+    let status = LocalEmulator::status(&engine, &local_settings(config)?).await?;
+    Ok(status == LocalStatus::Absent)
+}
+
+pub(crate) async fn find_emulator(config: &Config, ui: &Ui) -> Result<Option<LocalEndpoint>, PipelineError> {
     let engine = nuages_emulator::Engine::connect().await?;
     let settings = local_settings(config)?;
     match LocalEmulator::status(&engine, &settings).await? {
@@ -330,6 +345,7 @@ fn silent_emulator(config: &Config, error: EmulatorError) -> PipelineError {
         ),
         EmulatorError::Stopped { .. } => not_running(config),
         error => error.into(),
+                woken: false,
     }
 }
 

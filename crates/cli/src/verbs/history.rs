@@ -8,6 +8,7 @@ use nuages_pipeline::{Ending, PipelineError};
 use nuages_releases::EnvironmentStore;
 use nuages_saga::{Act, End, History, JournalStore as _, Mode, SagaError, Summary};
 
+use super::unrecorded;
 use crate::app::App;
 use crate::{screen, timeline};
 
@@ -19,22 +20,21 @@ pub(crate) struct Which {
 }
 
 pub(crate) async fn run(app: &App, env: &EnvName, which: Which, page: Option<&Path>) -> Result<Ending, PipelineError> {
-    let store = app.records(env).await?.store;
-    let known = match &store {
+    let records = app.records(env).await?;
+    let store = &records.store;
+    let known = match store {
         // Whoever has an id means that one, wherever it was.
         Some(store) if which.all || which.deployment.is_some() => store.deployments_of_all_worlds(which.limit).await?,
         Some(store) => store.deployments(which.limit).await.map_err(SagaError::from)?,
         None => Vec::new(),
     };
     if known.is_empty() && which.deployment.is_none() {
-        if app.json() {
-            return Ok(Ending::Done);
-        }
-        let gone = match &store {
+        let gone = match store {
             Some(store) => !store.deployments_of_all_worlds(1).await?.is_empty(),
             None => false,
         };
-        tell_none(env, gone.then_some("`nuages history --all` tells what was done before"));
+        let before = gone.then_some("`nuages history --all` tells what was done before");
+        unrecorded::tell(app, env, &records, before).await;
         return Ok(Ending::Done);
     }
     if which.list {
@@ -42,7 +42,7 @@ pub(crate) async fn run(app: &App, env: &EnvName, which: Which, page: Option<&Pa
         return Ok(Ending::Done);
     }
     let Some(history) = find(store.as_ref(), &known, which.deployment.as_deref(), env).await? else {
-        tell_none(env, None);
+        unrecorded::tell(app, env, &records, None).await;
         return Ok(Ending::Done);
     };
     if let Some(page) = page {
@@ -93,14 +93,6 @@ async fn find(
             Some(History::of(&plan, &entries))
         }
     })
-}
-
-/// Says that nothing is on record; where something is of an environment that is gone, what shows it.
-pub(super) fn tell_none(env: &EnvName, before: Option<&str>) {
-    screen::complain(&match before {
-        None => format!("nothing was deployed to {env} yet"),
-        Some(before) => format!("nothing is deployed to {env} now; {before}"),
-    });
 }
 
 fn list(app: &App, known: &[Summary]) {

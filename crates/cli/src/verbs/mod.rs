@@ -17,3 +17,4 @@ pub(crate) mod status;
 pub(crate) mod verify;
 
 mod findings;
+mod unrecorded;

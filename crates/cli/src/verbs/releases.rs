@@ -4,13 +4,14 @@ use nuages_model::EnvName;
 use nuages_pipeline::{Ending, PipelineError};
 use nuages_releases::Release;
 
-use super::history::tell_none;
+use super::unrecorded;
 use crate::app::App;
 use crate::screen;
 
 pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Result<Ending, PipelineError> {
     let (mut releases, mut serving, mut gone) = (Vec::new(), None, false);
-    if let Some(store) = app.records(env).await?.store {
+    let records = app.records(env).await?;
+    if let Some(store) = &records.store {
         releases = if all {
             store.releases_of_all_worlds(limit).await?
         } else {
@@ -19,17 +20,15 @@ pub(crate) async fn run(app: &App, env: &EnvName, all: bool, limit: usize) -> Re
         serving = store.serving().await?.map(|release| release.id);
         gone = releases.is_empty() && !store.releases_of_all_worlds(1).await?.is_empty();
     }
+    if releases.is_empty() {
+        let before = gone.then_some("`nuages releases --all` lists what was deployed before");
+        unrecorded::tell(app, env, &records, before).await;
+        return Ok(Ending::Done);
+    }
     if app.json() {
         for release in &releases {
             screen::record(release);
         }
-        return Ok(Ending::Done);
-    }
-    if releases.is_empty() {
-        tell_none(
-            env,
-            gone.then_some("`nuages releases --all` lists what was deployed before"),
-        );
         return Ok(Ending::Done);
     }
     let row = |release: &Release| {

@@ -1,7 +1,7 @@
 //! `nuages status`.
 
 use nuages_model::EnvName;
-use nuages_pipeline::{Ending, EnvironmentStatus, PipelineError};
+use nuages_pipeline::{Ending, EnvironmentStatus, OTHER_STORE, PipelineError};
 use serde_json::json;
 
 use super::releases::commit;
@@ -90,6 +90,9 @@ fn show(env: &EnvName, status: &EnvironmentStatus) {
         screen::say(&format!("{title:12} {text}"));
     }
     services(status);
+    if runs && status.serving.is_none() {
+        screen::complain(&format!("hint: {OTHER_STORE}"));
+    }
     for left in &status.left_behind {
         screen::say("");
         screen::say(&format!("left behind  {left}"));

@@ -262,7 +262,20 @@ fn a_blog_from_source_to_a_page_and_back() {
         .ended(2)
         .prints("this store has no record of what serves")
         .prints(&format!("~ service web: {}-local-web:", blog.name));
-    blog.run(&["status"]).ended(0).prints("none on record here");
+    blog.run(&["status"])
+        .ended(0)
+        .prints("none on record here")
+        .tells("hint: where another store has the records");
+    for verb in ["releases", "history"] {
+        blog.run(&[verb])
+            .ended(0)
+            .tells("has no record of it: `web` runs ")
+            .tells("name it with `--store PATH`");
+    }
+    blog.run(&["rollback"])
+        .ended(4)
+        .ends_telling("has no record of what serves in `local` (`web` runs ")
+        .ends_telling("name it with `--store PATH`");
     let _ = std::fs::remove_file(&records);
     let _ = std::fs::remove_dir_all(&records);
     std::fs::rename(&elsewhere, &records).unwrap();

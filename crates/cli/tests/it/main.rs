@@ -21,4 +21,5 @@ mod signals;
 mod staging;
 mod store_alone;
 mod support;
+mod unrecorded;
 mod your_project;

@@ -38,9 +38,14 @@ fn records_are_looked_for_where_they_are_and_none_are_made() {
             &["history", "--list"],
         ] {
             let args = [verb, &["--env", env]].concat();
-            alone(&place, &args)
-                .ended(0)
-                .tells(&format!("nothing was deployed to {env} yet"));
+            let said = alone(&place, &args).ended(0).tells(&format!(
+                "nuages.db has no record of `{env}`, and what serves there cannot be seen: "
+            ));
+            assert!(
+                !said.err.contains("nothing was deployed"),
+                "nobody looked:\n{}",
+                said.err
+            );
         }
     }
     assert!(
