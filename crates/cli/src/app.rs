@@ -45,7 +45,7 @@ impl App {
     pub(crate) fn options(&self, env: &EnvName) -> OpenOptions {
         OpenOptions {
             store: self.global.store.clone(),
-            ci: std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1"),
+            ci: in_ci(),
             ..OpenOptions::new(env.clone())
         }
     }
@@ -169,6 +169,11 @@ impl App {
     }
 }
 
+/// Whether a CI system runs this.
+pub(crate) fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
+}
+
 /// Runs the command line.
 pub(crate) async fn run(cli: Cli) -> Ending {
     let choice = Choice {
@@ -197,6 +202,7 @@ pub(crate) async fn run(cli: Cli) -> Ending {
         ui: Ui {
             events: events.clone(),
             cancel,
+            pasteable: invocation::pasteable,
         },
         shown,
     };
@@ -219,7 +225,6 @@ pub(crate) async fn run(cli: Cli) -> Ending {
         Err(problem) => problem.ending(),
     };
     listening.abort();
-            pasteable: invocation::pasteable,
     // The reporter ends when the last sender is gone.
     let _ = listening.await;
     drop((app, events));

@@ -3,43 +3,137 @@
 //! Invariant: reads only, and one thing that is missing hides no other. What nobody asked for is no failure: who deploys to
 //! this machine alone has credentials for no account.
 
+use std::path::Path;
+
 use nuages_aws::{AwsContext, AwsSettings};
-use nuages_config::Project;
+use nuages_config::{Config, Project};
 use nuages_image::Engine;
 use nuages_model::{EnvName, Finding, Level};
+use nuages_releases::{Circumstances, Store};
+use nuages_saga::Events;
 
 use crate::error::PipelineError;
 use crate::left_behind::{self, LeftBehind};
+use crate::{records, session, tree};
 
 /// One thing that was looked at.
 pub type DoctorFinding = Finding;
 
-/// Looks at everything that nuages needs: for this environment, or for all of them. `project` may be missing or broken:
-/// that is a finding too. An account that cannot be reached is a warning where its environment was not asked for.
+/// What is to be looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DoctorOptions<'a> {
+    /// This environment; all of them without it.
+    pub env: Option<&'a EnvName>,
+    /// A store that the person named.
+    pub store: Option<&'a Path>,
+    /// Whether a CI system runs this.
+    pub ci: bool,
+}
+
+/// Looks at everything that nuages needs. `project` may be missing or broken: that is a finding too. An account that cannot
+/// be reached is a warning where its environment was not asked for.
 pub async fn doctor(
     project: Result<&Project, &PipelineError>,
-    env: Option<&EnvName>,
+    options: DoctorOptions<'_>,
 ) -> Result<Vec<DoctorFinding>, PipelineError> {
     let mut findings = vec![engine().await, python().await, git().await];
+    let folder = project.map_or(Path::new("."), |project| &project.dir);
+    let place = nuages_releases::location(folder, options.store);
     match project {
         Err(error) => findings.push(failed("project", error.to_string(), error.hint())),
         Ok(project) => {
             findings.push(Finding::ok("project", format!("{}", project.file.path().display())));
-            if let Some(env) = env {
-                // One that is not in the file was misspelt, and nothing is missing.
-                if !project.file.environments().any(|known| known == env) {
-                    project.environment(env)?;
-                }
-                findings.push(environment(project, env, Level::Fail).await);
-            } else {
-                for env in project.file.environments() {
-                    findings.push(environment(project, env, Level::Warn).await);
-                }
+            let (asked, unreached): (Vec<&EnvName>, _) = match options.env {
+                Some(env) => (vec![env], Level::Fail),
+                None => (project.file.environments().collect(), Level::Warn),
+            };
+            if let Some(env) = options.env
+                && !asked_for_exists(project, env)
+            {
+                // It was misspelt, and nothing is missing.
+                project.environment(env)?;
+            }
+            let configs: Vec<Config> = asked.iter().filter_map(|env| project.environment(env).ok()).collect();
+            findings.extend(working_tree(&configs, &place).await);
+            for env in asked {
+                findings.push(environment(project, env, unreached).await);
+            }
+            findings.extend(configs.iter().filter_map(|config| unsafe_store(config, options)));
+        }
+    }
+    findings.push(store(&place).await);
+    findings.extend(emulators_left_behind().await);
+    Ok(findings)
+}
+
+fn asked_for_exists(project: &Project, env: &EnvName) -> bool {
+    project.file.environments().any(|known| known == env)
+}
+
+/// Whether an image can be made of the project, in the words of the verbs that would. Environments that build alike are
+/// looked at once.
+async fn working_tree(configs: &[Config], store: &Path) -> Vec<Finding> {
+    const SUBJECT: &str = "working tree";
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut seen: Vec<&Config> = Vec::new();
+    for config in configs {
+        let alike = |other: &&Config| (&other.build, &other.checks) == (&config.build, &config.checks);
+        if seen.iter().any(alike) {
+            continue;
+        }
+        seen.push(config);
+        if let Err(error) = tree::look(config, store).await {
+            let finding = failed(SUBJECT, error.to_string(), error.hint());
+            if !findings.iter().any(|known| known.message == finding.message) {
+                findings.push(finding);
             }
         }
     }
-    findings.extend(emulators_left_behind().await);
-    Ok(findings)
+    if findings.is_empty() && !configs.is_empty() {
+        findings.push(Finding::ok(SUBJECT, "has what an image is built from"));
+    }
+    findings
+}
+
+/// Whether the records can be used, in the words of the verbs that would.
+async fn store(place: &Path) -> Finding {
+    const SUBJECT: &str = "store";
+    let looked = async {
+        if !nuages_releases::is_there(place)? {
+            return Ok(format!("{} will be made by the first deployment", place.display()));
+        }
+        let known = Store::open(place).await?.environments().await?;
+        let mut names: Vec<String> = known.iter().map(|one| format!("`{}`", one.key().env)).collect();
+        names.sort();
+        names.dedup();
+        Ok::<_, PipelineError>(match names.as_slice() {
+            [] => format!("{}, without records", place.display()),
+            names => format!("{}, with records of {}", place.display(), names.join(", ")),
+        })
+    };
+    match looked.await {
+        Ok(message) => Finding::ok(SUBJECT, message),
+        Err(error) => {
+            let report = error.report();
+            let message = std::iter::once(report.message).chain(report.causes).collect::<Vec<_>>();
+            failed(SUBJECT, message.join(": "), report.hint)
+        }
+    }
+}
+
+/// Why a store in a file is refused for an environment, where it is.
+fn unsafe_store(config: &Config, options: DoctorOptions<'_>) -> Option<Finding> {
+    let circumstances = Circumstances {
+        real_account: !session::quirks(config).is_emulator(),
+        ci: options.ci,
+        named: options.store.is_some(),
+    };
+    let error = records::judge(circumstances, &Events::none()).err()?;
+    Some(failed(
+        format!("store of {}", config.env.name),
+        error.to_string(),
+        error.hint(),
+    ))
 }
 
 /// Containers, networks and volumes that somebody may have forgotten. Without an engine there are none.

@@ -2,17 +2,19 @@
 //!
 //! Invariant: nothing that serves is stopped before it is known, as far as it can be, that the caller may finish.
 
+use std::future::Future;
 use std::time::Duration;
 
 use nuages_config::{Config, Project};
 use nuages_ecs::{Cluster, Patience};
 use nuages_infra::{DownOutcome, InfraError};
+use nuages_releases::EnvironmentStore;
 use nuages_saga::{LeaseGuard, MessageLevel};
 
 use crate::environment::lease;
 use crate::error::PipelineError;
 use crate::records::Records;
-use crate::session::{OpenOptions, Session, has_own_emulator, remove_emulator, tell_ignored};
+use crate::session::{OpenOptions, Session, has_local, has_own_emulator, remove_emulator, tell_ignored};
 use crate::ui::Ui;
 use crate::{left_behind, secrets, stack};
 
@@ -20,35 +22,53 @@ use crate::{left_behind, secrets, stack};
 const DRAIN: Duration = Duration::from_mins(15);
 
 /// Takes the environment down: services, then the stack, and on this machine the emulator with all that is its own.
-pub async fn infra_down(project: &Project, options: &OpenOptions, ui: &Ui) -> Result<DownOutcome, PipelineError> {
+///
+/// `agreed` is waited for where anything is there to be taken down, and before anything is; none where it says no.
+pub async fn infra_down(
+    project: &Project,
+    options: &OpenOptions,
+    agreed: impl Future<Output = Result<bool, PipelineError>>,
+    ui: &Ui,
+) -> Result<Option<DownOutcome>, PipelineError> {
     let config = project.environment(&options.env)?;
     if has_own_emulator(&config) {
-        return local_down(project, options, &config, ui).await;
+        tell_ignored(&config, &ui.events);
+        let store = records_if_any(project, options, ui).await?;
+        if has_local(&config).await? && !agreed.await? {
+            return Ok(None);
+        }
+        return local_down(&config, store, ui).await.map(Some);
     }
     let session = Session::open(project, options, ui).await?;
+    if stack::stack(&session).describe().await?.is_some() && !agreed.await? {
+        return Ok(None);
+    }
     let lease = session.lease("infra down").await?;
     let down = down_in(&session, &lease, ui).await;
     lease.release().await;
-    down
+    down.map(Some)
+}
+
+/// The records of what is taken down. Of the project's own, what cannot be read keeps nobody from getting rid of
+/// containers; a place that was named was meant.
+async fn records_if_any(
+    project: &Project,
+    options: &OpenOptions,
+    ui: &Ui,
+) -> Result<Option<EnvironmentStore>, PipelineError> {
+    match Records::open(project, options, ui).await {
+        Ok(records) => Ok(records.store),
+        Err(error) if options.store.is_some() => Err(error),
+        Err(error) => {
+            let text = format!("the records are left as they are: {error}");
+            ui.events.message(MessageLevel::Warning, text, error.hint());
+            Ok(None)
+        }
+    }
 }
 
 /// All of it is the emulator's: taking that away takes everything with it.
-async fn local_down(
-    project: &Project,
-    options: &OpenOptions,
-    config: &Config,
-    ui: &Ui,
-) -> Result<DownOutcome, PipelineError> {
-    tell_ignored(config, &ui.events);
-    let store = match Records::open(project, options, ui).await {
-        Ok(records) => records.store,
-        Err(error) => {
-            // What cannot be read keeps nobody from getting rid of containers.
-            let text = format!("the records are left as they are: {error}");
-            ui.events.message(MessageLevel::Warning, text, error.hint());
-            None
-        }
-    };
+async fn local_down(config: &Config, store: Option<EnvironmentStore>, ui: &Ui) -> Result<DownOutcome, PipelineError> {
     let lease = match &store {
         Some(store) => Some(lease(store, "infra down").await?),
         None => None,

@@ -64,7 +64,7 @@ pub use bootstrap::{bootstrap_applies, bootstrap_apply, bootstrap_look, infra_bo
 pub use build::{BuiltImage, PushedImage, build, push};
 pub use checks::{CheckOptions, check};
 pub use deploy::{DeployOptions, Deployed, deploy};
-pub use doctor::{DoctorFinding, doctor};
+pub use doctor::{DoctorFinding, DoctorOptions, doctor};
 pub use down::infra_down;
 pub use environment::Environment;
 pub use error::{Ending, PipelineError, ReportedError};

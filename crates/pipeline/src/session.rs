@@ -81,6 +81,8 @@ pub struct LocalEndpoint {
     pub account: String,
     /// Whether it was not there before this session.
     pub made: bool,
+    /// Whether it was there and did not run.
+    pub woken: bool,
     /// Whether it, and so all that runs in it, was started again since the last session.
     pub restarted: bool,
 }
@@ -129,12 +131,14 @@ impl Session {
         })
     }
 
-    /// Takes away a local emulator that was made for this session alone: who only looks leaves nothing behind.
+    /// Takes away a local emulator that was made for this session alone, and stops one that was stopped before it: who
+    /// only looks leaves everything as it was.
     pub async fn leave_nothing(&self, ui: &Ui) -> Result<(), PipelineError> {
-        if self.emulator.as_ref().is_some_and(|emulator| emulator.made) {
-            remove_emulator(&self.config, ui).await?;
+        match &self.emulator {
+            Some(emulator) if emulator.made => remove_emulator(&self.config, ui).await.map(drop),
+            Some(emulator) if emulator.woken => stop_emulator(&self.config, ui).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether a local emulator was started again since the last session, and starts again what runs in it.
@@ -230,7 +234,9 @@ pub(crate) fn local_settings(config: &Config) -> Result<LocalSettings, PipelineE
 async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, PipelineError> {
     let engine = nuages_emulator::Engine::connect().await?;
     let task = ui.events.task("emulator", "Local emulator");
+    let mut woken = false;
     let started: Result<Running, PipelineError> = async {
+        woken = LocalEmulator::status(&engine, &local_settings(config)?).await? == LocalStatus::Stopped;
         images::ensure(&engine, &ImageSet::Local, Source::Auto, &task.progress()).await?;
         Ok(LocalEmulator::ensure(&engine, &local_settings(config)?, &task.progress()).await?)
     }
@@ -262,8 +268,28 @@ async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, Pipel
                 url: running.endpoint,
                 account: running.account,
                 made: running.found == Found::Fresh,
+                woken,
                 restarted: matches!(running.found, Found::Returned | Found::Restarted { .. }),
             })
+        }
+        Err(error) => {
+            task.failed_with(error.report());
+            Err(error)
+        }
+    }
+}
+
+/// Stops the emulator again, with its state.
+async fn stop_emulator(config: &Config, ui: &Ui) -> Result<(), PipelineError> {
+    let task = ui.events.task("emulator", "Stop the local emulator again");
+    let stopped = async {
+        let engine = nuages_emulator::Engine::connect().await?;
+        Ok::<_, PipelineError>(LocalEmulator::stop(&engine, &local_settings(config)?).await?)
+    };
+    match stopped.await {
+        Ok(()) => {
+            task.done("it was stopped before");
+            Ok(())
         }
         Err(error) => {
             task.failed_with(error.report());
@@ -319,6 +345,7 @@ pub(crate) async fn find_emulator(config: &Config, ui: &Ui) -> Result<Option<Loc
                 url: endpoint,
                 account: settings.account,
                 made: false,
+                woken: false,
                 restarted: false,
             }))
         }
@@ -345,7 +372,6 @@ fn silent_emulator(config: &Config, error: EmulatorError) -> PipelineError {
         ),
         EmulatorError::Stopped { .. } => not_running(config),
         error => error.into(),
-                woken: false,
     }
 }
 

@@ -104,11 +104,11 @@ async fn down(app: &App, env: &EnvName, yes: bool) -> Result<Ending, PipelineErr
         "; snapshots and secrets are kept"
     };
     let question = format!("Take down the environment {env} of {} {what}?", config.app.name);
-    if !ask::confirm(app, &question, yes).await? {
+    let agreed = ask::confirm(app, &question, yes);
+    let Some(down) = nuages_pipeline::infra_down(&project, &app.options(env), agreed, &app.ui).await? else {
         app.ui.events.message(MessageLevel::Info, "nothing was done", None);
         return Ok(Ending::Done);
-    }
-    let down = nuages_pipeline::infra_down(&project, &app.options(env), &app.ui).await?;
+    };
     for kept in &down.retained {
         if app.json() {
             screen::object(&json!({"v": 1, "kept": kept.what, "remove_with": kept.command}));

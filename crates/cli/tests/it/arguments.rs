@@ -38,12 +38,27 @@ fn checks_are_not_skipped_without_a_reason() {
 }
 
 #[test]
-fn what_destroys_asks_and_nobody_is_there_to_answer() {
+fn nobody_is_asked_about_what_is_not_there() {
     let place = Place::with(
         "[app]\nname = 'blog'\n[services.worker]\ncommand = ['true']\n[environments.local]\nemulator = 'ministack'\n",
     );
-    let said = place.run(&["infra", "down", "--env", "local"]);
-    said.ended(3).ends_telling("nobody can answer").ends_telling("--yes");
+    let down = ["infra", "down", "--env", "local"];
+    place
+        .run(&down)
+        .ended(0)
+        .tells("there is no environment local: nothing was taken down");
+    // A store that was named was meant, whatever else would be done.
+    for (store, code, told) in [
+        ("s3://bucket/x", 3, "s3://bucket/x is no path on this machine"),
+        (
+            "manage.py",
+            4,
+            "manage.py is a file, and a store's folder is needed there",
+        ),
+    ] {
+        let said = place.run(&[&down[..], &["--yes", "--store", store]].concat());
+        said.ended(code).ends_telling(told);
+    }
 }
 
 #[test]
@@ -165,6 +180,14 @@ fn commands_in_hints_are_those_of_the_person() {
     let said = run(&["deploy", "--env", "local"], "").ended(3);
     assert!(said.err.contains("/nuages init DIR` writes one"), "{}", said.err);
 
+    // Also where the surroundings name a project, as `cargo xtask` does.
+    let surroundings = [
+        ("NUAGES_CALLED_AS", "cargo xtask"),
+        ("NUAGES_PROJECT", project),
+        ("NUAGES_STORE", "x"),
+    ];
+    let said = Place::new().run_with(&["deploy"], &surroundings).ended(3);
+    said.tells("Usage: cargo xtask deploy --env <NAME>");
     for (args, usage) in [
         (&["deploy"][..], "Usage: cargo xtask deploy --env <NAME>"),
         (&["infra", "--help"], "Usage: cargo xtask infra "),
@@ -180,14 +203,6 @@ fn commands_in_hints_are_those_of_the_person() {
 /// A disk that is full takes a script's data away; a reader that had enough does not.
 #[cfg(target_os = "linux")]
 #[test]
-    // Also where the surroundings name a project, as `cargo xtask` does.
-    let surroundings = [
-        ("NUAGES_CALLED_AS", "cargo xtask"),
-        ("NUAGES_PROJECT", project),
-        ("NUAGES_STORE", "x"),
-    ];
-    let said = Place::new().run_with(&["deploy"], &surroundings).ended(3);
-    said.tells("Usage: cargo xtask deploy --env <NAME>");
 fn results_that_cannot_be_written_are_no_success() {
     use std::process::Stdio;
 

@@ -226,6 +226,52 @@ fn doctor_fails_for_credentials_only_where_they_were_asked_for() {
         .tells("the environment `stagin` is not in the file");
 }
 
+/// Where every verb refuses, nobody is told that all is well.
+#[test]
+fn doctor_refuses_what_the_verbs_refuse() {
+    let place = Place::with(TOML);
+    let env = ["--env", "local"];
+    place
+        .run(&["doctor"])
+        .ended(0)
+        .prints("OK    working tree: ")
+        .prints("nuages.db will be made by the first deployment");
+    place.write("notes", "remember the milk");
+    place.write("newer/nuages.db", "no database");
+    let notes = place.project().join("notes");
+    let newer = place.project().join("newer");
+    for (store, told) in [
+        ("s3://bucket/x", "s3://bucket/x is no path on this machine"),
+        (
+            notes.to_str().unwrap(),
+            "notes is a file, and a store's folder is needed there",
+        ),
+        (newer.to_str().unwrap(), "newer/nuages.db is damaged"),
+    ] {
+        let store = ["--store", store];
+        place
+            .run(&[&["doctor"][..], &store].concat())
+            .ended(4)
+            .prints("FAIL  store: ")
+            .prints(told);
+        let said = place.run(&[&["deploy"][..], &env, &store].concat());
+        said.ends_telling(told);
+    }
+    assert!(
+        !place.project().join(".nuages").exists(),
+        "who only looks leaves nothing"
+    );
+
+    for file in ["Dockerfile", "manage.py"] {
+        std::fs::remove_file(place.project().join(file)).unwrap();
+    }
+    let told = "there is no Dockerfile at ";
+    let said = place.run(&[&["doctor"][..], &env].concat()).ended(4);
+    said.prints(&format!("FAIL  working tree: {told}"))
+        .prints("there is no manage.py in ");
+    place.run(&["deploy", "--env", "local"]).ended(4).ends_telling(told);
+}
+
 #[test]
 fn doctor_names_a_missing_project() {
     let said = Place::new().run(&["doctor"]).ended(4);

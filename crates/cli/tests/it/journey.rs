@@ -305,6 +305,11 @@ fn a_blog_from_source_to_a_page_and_back() {
     blog.run(&["status"])
         .ended(4)
         .ends_telling("the local environment is not running");
+    blog.mark("planned");
+    blog.run(&["plan"]).ended(2).tells("Stop the local emulator again");
+    blog.run(&["status"])
+        .ended(4)
+        .ends_telling("the local environment is not running");
     docker(&["start", container.trim()]);
 
     step("down");
@@ -317,6 +322,8 @@ fn a_blog_from_source_to_a_page_and_back() {
         !left_of(&blog.name, &account).is_empty(),
         "the list would find what is there"
     );
+    let said = blog.run(&["infra", "down"]).ended(3);
+    said.ends_telling("nobody can answer").ends_telling("--yes");
     blog.run(&["infra", "down", "--yes"]).ended(0).tells("local is down");
     assert_eq!(left_of(&blog.name, &account), BTreeSet::new());
     blog.run(&["infra", "down", "--yes"])
