@@ -3,6 +3,8 @@
 //! Invariant: every rule names words that AWS, Python, Django, gunicorn or `PostgreSQL` document or print; where none
 //! fits, nothing is guessed.
 
+use std::net::IpAddr;
+
 use crate::diagnosis::Cause;
 use crate::imports;
 
@@ -397,22 +399,37 @@ fn allowed_hosts(line: Option<&str>) -> Clue {
     )
 }
 
-/// Where servers say that they listen: gunicorn, uvicorn, hypercorn, daphne, Django's own.
-fn listening(log: &[String]) -> Option<(String, u16)> {
-    const MARKS: [&str; 5] = [
+/// Where a server said last that it listens: gunicorn, granian, uvicorn, hypercorn, daphne, waitress, Django's own.
+/// gunicorn names all its addresses in one line.
+fn listening(log: &[String]) -> Vec<(String, u16)> {
+    const MARKS: [&str; 6] = [
         "Listening at: ",
         "Uvicorn running on ",
         "Running on ",
         "Listening on TCP address ",
+        "Serving on ",
         "development server at ",
     ];
-    log.iter().rev().find_map(|line| {
-        let rest = MARKS.iter().find_map(|mark| line.split_once(mark))?.1;
-        let address = rest.split_once("://").map_or(rest, |(_, address)| address);
-        let address = address.split([' ', '/', ',', '(']).next()?;
-        let (host, port) = address.rsplit_once(':')?;
-        Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
-    })
+    let told = log.iter().rev().map(|line| {
+        let rest = MARKS.iter().find_map(|mark| line.split_once(mark));
+        let rest = rest.map_or("", |(_, rest)| rest);
+        let addresses = rest.split([' ', '(']).next().unwrap_or_default();
+        addresses.split(',').filter_map(address).collect()
+    });
+    told.into_iter()
+        .find(|all: &Vec<_>| !all.is_empty())
+        .unwrap_or_default()
+}
+
+fn address(text: &str) -> Option<(String, u16)> {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let (host, port) = text.split('/').next()?.rsplit_once(':')?;
+    Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+}
+
+/// Whether only the machine itself can reach it.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// A failing health check of the load balancer.
@@ -445,9 +462,8 @@ pub(crate) fn health(codes: &[u16], said: &[&str], log: &[String], port: Option<
             },
         };
     }
-    if let Some((host, _)) = listens
-        .as_ref()
-        .filter(|(host, _)| host == "127.0.0.1" || host == "localhost" || host == "::1")
+    if let Some((host, _)) = listens.first()
+        && listens.iter().all(|(host, _)| is_loopback(host))
     {
         return Clue::new(
             Cause::LoopbackOnly,
@@ -455,8 +471,8 @@ pub(crate) fn health(codes: &[u16], said: &[&str], log: &[String], port: Option<
             "bind to 0.0.0.0: nuages adds it to gunicorn unless `bind` is given",
         );
     }
-    if let (Some((_, actual)), Some(wanted)) = (&listens, port)
-        && *actual != wanted
+    if let (Some((_, actual)), Some(wanted)) = (listens.first(), port)
+        && listens.iter().all(|(_, port)| *port != wanted)
     {
         return Clue::new(
             Cause::WrongPort,
@@ -468,7 +484,7 @@ pub(crate) fn health(codes: &[u16], said: &[&str], log: &[String], port: Option<
         return clue;
     }
     let grace = grace.map_or("the grace period".into(), |s| format!("the grace period of {s} s"));
-    if listens.is_none() {
+    if listens.is_empty() {
         return Clue::new(
             Cause::SlowBoot,
             format!("the program did not listen within {grace}"),

@@ -559,6 +559,79 @@ fn unhealthy_without_an_answer() {
     );
 }
 
+/// What servers printed when they were started, each in its own way: gunicorn 27.0, granian 2.8, uvicorn, daphne 4.2,
+/// hypercorn 0.18, waitress 3.0, Django 5.2's `runserver`. `HOST:PORT` is where each was told to listen.
+const LISTENING: [&str; 7] = [
+    "[2026-11-22 00:06:55 +0000] [1] [INFO] Listening at: http://HOST:PORT (1)",
+    "[INFO] Listening at: http://HOST:PORT",
+    "INFO:     Uvicorn running on http://HOST:PORT (Press CTRL+C to quit)",
+    "2026-11-22 00:07:22,336 INFO     Listening on TCP address HOST:PORT",
+    "[2026-11-22 00:07:30 +0000] [1] [INFO] Running on http://HOST:PORT (CTRL + C to quit)",
+    "INFO:waitress:Serving on http://HOST:PORT",
+    "Starting development server at http://HOST:PORT/",
+];
+
+/// The event of <https://github.com/aws/amazon-ecs-agent/issues/1872>, with the words of every server beside it.
+#[test]
+fn where_a_server_listens_is_found_in_its_own_words() {
+    for line in LISTENING {
+        for (at, cause) in [
+            ("127.0.0.1:8000", Cause::LoopbackOnly),
+            ("[::1]:8000", Cause::LoopbackOnly),
+            ("localhost:8000", Cause::LoopbackOnly),
+            ("0.0.0.0:8080", Cause::WrongPort),
+            ("[::]:8080", Cause::WrongPort),
+            ("0.0.0.0:8000", Cause::HealthTimeout),
+        ] {
+            let line = line.replace("HOST:PORT", at);
+            let found = diagnose(&unhealthy("Request timed out", &[&line]));
+            assert_eq!(found.cause, cause, "{line}");
+        }
+    }
+}
+
+/// gunicorn with two `--bind`: one for the machine itself, one for the load balancer.
+#[test]
+fn a_server_may_listen_at_several_places() {
+    let at = |addresses: &str| {
+        let line = format!("[2026-11-22 00:07:04 +0000] [1] [INFO] Listening at: {addresses} (1)");
+        diagnose(&unhealthy("Health checks failed", &[&line])).cause
+    };
+    assert_eq!(at("http://127.0.0.1:9100,http://0.0.0.0:8000"), Cause::HealthTimeout);
+    assert_eq!(at("http://0.0.0.0:8808,http://[::1]:8809"), Cause::WrongPort);
+    assert_eq!(at("http://127.0.0.1:8000,http://[::1]:8000"), Cause::LoopbackOnly);
+    // A socket of the file system beside it, and a name that is no address.
+    assert_eq!(at("unix:/run/app.sock,http://0.0.0.0:8000"), Cause::HealthTimeout);
+}
+
+/// Tasks that end with 0 because the load balancer gave them up before they listened, in others' words:
+/// <https://github.com/aws/amazon-ecs-agent/issues/1236>, <https://github.com/hackoregon/civic-devops/issues/263>.
+#[test]
+fn a_start_that_is_slower_than_the_load_balancers_patience() {
+    let slow = unhealthy(
+        "Health checks failed",
+        &[
+            "Operations to perform:",
+            "  Apply all migrations: admin, auth, contenttypes, sessions",
+        ],
+    );
+    check(
+        &slow,
+        Cause::SlowBoot,
+        "the program did not listen within the grace period of 120 s",
+    );
+    // A server that listens and then works on its own start says so itself.
+    let boots = unhealthy(
+        "Request timed out",
+        &[&LISTENING[0].replace("HOST:PORT", "0.0.0.0:8000")],
+    );
+    check(
+        &boots,
+        Cause::HealthTimeout,
+        "the program listens, but the health check gets no answer in time",
+    );
+}
+
 #[test]
 fn nothing_is_guessed() {
     check(&evidence(), Cause::Unknown, "its tasks do not come up");
