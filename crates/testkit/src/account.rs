@@ -27,15 +27,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::http::Response;
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_types::SdkConfig;
 use bytes::Bytes;
 use jiff::Timestamp;
-use nuages_aws::{AwsContext, Identity, Quirks};
+use nuages_aws::AwsContext;
 
-use crate::aws::{ACCOUNT, REGION};
+use crate::aws::{ACCOUNT, REGION, of_a_test, sdk_config_over};
 use crate::fake_cloudformation::Cloud;
 use crate::fake_ecs::FakeEcs;
 use crate::fake_secrets::FakeSecrets;
@@ -297,34 +294,17 @@ pub fn scripted(
 }
 
 fn context_over(http: SharedHttpClient) -> AwsContext {
-    let credentials = Credentials::new(ACCOUNT, "test", None, None, "account");
-    let sdk = SdkConfig::builder()
-        .behavior_version(aws_config::BehaviorVersion::latest())
-        .endpoint_url("http://account.invalid")
-        .region(aws_types::region::Region::new(REGION))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+    let sdk = sdk_config_over(http, "http://account.invalid", ACCOUNT, REGION).to_builder();
+    let timeouts = aws_config::timeout::TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .operation_attempt_timeout(Duration::from_secs(30));
+    let sdk = sdk
         // One for all clients, as the loader of the configuration makes it.
         .identity_cache(aws_config::identity::IdentityCache::lazy().build())
-        .http_client(http)
-        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
-            aws_smithy_async::rt::sleep::TokioSleep::new(),
-        ))
-        .time_source(aws_smithy_async::time::SystemTimeSource::new())
         // As `AwsContext::connect` has it.
         .retry_config(aws_config::retry::RetryConfig::standard().with_max_attempts(5))
-        .timeout_config(
-            aws_config::timeout::TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(5))
-                .operation_attempt_timeout(Duration::from_secs(30))
-                .build(),
-        )
-        .build();
-    let identity = Identity {
-        account: ACCOUNT.parse().expect("a test's account has twelve digits"),
-        arn: format!("arn:aws:iam::{ACCOUNT}:user/tester").parse().expect("an ARN"),
-        user_id: "AIDATESTER".to_owned(),
-    };
-    AwsContext::assume(sdk, identity, REGION.parse().expect("a region"), Quirks::none())
+        .timeout_config(timeouts.build());
+    of_a_test(sdk.build())
 }
 
 fn milliseconds(time: Duration) -> i64 {

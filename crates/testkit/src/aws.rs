@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::Builder;
+use aws_smithy_runtime_api::client::http::HttpClient;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use nuages_aws::{AwsContext, EmulatorKind, Identity, Quirks};
@@ -18,6 +19,16 @@ pub const REGION: &str = "eu-west-1";
 
 /// An SDK configuration for this endpoint. The access key is the account, which emulators take as the caller's account.
 pub fn sdk_config(endpoint: &str, account: &str, region: &str) -> SdkConfig {
+    sdk_config_over(recorded(Builder::new().build_http()), endpoint, account, region)
+}
+
+/// The same over another HTTP client, such as one that needs no socket.
+pub(crate) fn sdk_config_over(
+    http: impl HttpClient + 'static,
+    endpoint: &str,
+    account: &str,
+    region: &str,
+) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())
         .endpoint_url(endpoint)
@@ -25,7 +36,7 @@ pub fn sdk_config(endpoint: &str, account: &str, region: &str) -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
             account, "test", None, None, "testkit",
         )))
-        .http_client(recorded(Builder::new().build_http()))
+        .http_client(http)
         .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
             aws_smithy_async::rt::sleep::TokioSleep::new(),
         ))
@@ -83,6 +94,11 @@ pub fn impatient(endpoint: &str, limit: Duration) -> AwsContext {
         )
         .timeout_config(timeouts.operation_attempt_timeout(limit).build())
         .build();
+    of_a_test(sdk)
+}
+
+/// A context of the account and region of every test that chooses none, with this configuration.
+pub(crate) fn of_a_test(sdk: SdkConfig) -> AwsContext {
     let region = REGION.parse().expect("a region");
     AwsContext::assume(sdk, identity(ACCOUNT), region, Quirks::none())
 }

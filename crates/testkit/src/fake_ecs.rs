@@ -30,20 +30,17 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::http::{Request, Response};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::test_util::infallible_client_fn;
 use aws_smithy_types::body::SdkBody;
-use aws_types::SdkConfig;
 use bytes::Bytes;
-use nuages_aws::{AwsContext, Identity, Quirks};
+use nuages_aws::AwsContext;
 use serde_json::Value;
 
 pub use behaviour::{Behaviour, Fault};
 pub use django::Ran;
 pub use view::ServiceView;
 
-use crate::aws::{ACCOUNT, REGION};
+use crate::aws::{ACCOUNT, REGION, of_a_test, sdk_config_over};
 use crate::http::{FakeServer, Received, operation};
 use crate::recording::recorded;
 use world::World;
@@ -180,26 +177,7 @@ impl FakeEcs {
             let (parts, body) = fake.answer(&Request::from_parts(parts, body)).into_parts();
             Response::from_parts(parts, SdkBody::from(body))
         });
-        let sdk = SdkConfig::builder()
-            .behavior_version(aws_config::BehaviorVersion::latest())
-            .endpoint_url("http://fake.invalid")
-            .region(aws_types::region::Region::new(REGION))
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-                ACCOUNT, "test", None, None, "fake",
-            )))
-            .http_client(recorded(http))
-            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
-                aws_smithy_async::rt::sleep::TokioSleep::new(),
-            ))
-            .time_source(aws_smithy_async::time::SystemTimeSource::new())
-            .retry_config(aws_config::retry::RetryConfig::disabled())
-            .build();
-        let identity = Identity {
-            account: ACCOUNT.parse().expect("a test's account has twelve digits"),
-            arn: format!("arn:aws:iam::{ACCOUNT}:user/tester").parse().expect("an ARN"),
-            user_id: "AIDATESTER".to_owned(),
-        };
-        AwsContext::assume(sdk, identity, REGION.parse().expect("a region"), Quirks::none())
+        of_a_test(sdk_config_over(recorded(http), "http://fake.invalid", ACCOUNT, REGION))
     }
 
     /// The same over HTTP, for other processes. The clock should not be paused then.

@@ -19,6 +19,7 @@
 pub mod account;
 pub mod aws;
 pub mod bench;
+pub mod clock;
 pub mod emulators;
 pub mod fake_cloudformation;
 pub mod fake_ecr;

@@ -2,6 +2,7 @@
 
 use nuages_ecs::{ContainerHealth, PinnedImage, TaskDefinitionSpec, diff};
 use nuages_model::{ImageRef, SecretVersion};
+use nuages_testkit::clock::on_paused_time;
 use proptest::prelude::*;
 
 use crate::fixture::{ACCOUNT, container, definition, world};
@@ -178,8 +179,7 @@ fn specs() -> impl Strategy<Value = TaskDefinitionSpec> {
 proptest! {
     #[test]
     fn registered_once(spec in specs()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        on_paused_time(async {
             let world = world();
             let first = world.cluster.register(&spec).await.unwrap();
             prop_assert!(first.new);

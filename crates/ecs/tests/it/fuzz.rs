@@ -9,11 +9,9 @@ use std::time::Duration;
 use nuages_ecs::{Cluster, EcsTaskRunner, LogQuery, PreviousService};
 use nuages_model::{TaskRequest, TaskRunner as _};
 use nuages_testkit::account::Account;
+use nuages_testkit::clock::on_paused_time;
 use nuages_testkit::fake_ecs::Behaviour;
-use nuages_testkit::faults::{Fault, When};
-use nuages_testkit::fuzz::{cases, seed};
-use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use nuages_testkit::fuzz::{Spoiled, lives, spoil_answers};
 
 use crate::fixture::{GROUP, Waiting, definition, log, placement, service, watched};
 
@@ -90,21 +88,11 @@ async fn everything(account: &Account, group: &str) {
     let _ = cluster.drain_and_delete(&families, waiting.patience()).await;
 }
 
-fn on_paused_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build();
-    runtime.unwrap().block_on(work)
-}
-
 /// Spoils some of the calls, and answers how many there were.
-fn spoiled(at: &[(usize, u64)]) -> usize {
+fn spoiled(at: &Spoiled) -> usize {
     on_paused_time(async {
         let (account, group) = account();
-        for (call, seed) in at {
-            account.rules().add(When::Nth(*call), Fault::Spoiled(*seed));
-        }
+        spoil_answers(account.rules(), at);
         let done = tokio::time::timeout(LIMIT, everything(&account, &group)).await;
         done.expect("it did not end");
         let migrations = account.ecs().tasks_of_command("migrate");
@@ -115,18 +103,5 @@ fn spoiled(at: &[(usize, u64)]) -> usize {
 
 #[test]
 fn no_answer_makes_it_panic_or_migrate_twice() {
-    let calls = spoiled(&[]);
-    assert!(calls > 50, "{calls}");
-    let cases = cases(40);
-    let seed = seed();
-    let config = ProptestConfig {
-        cases,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    proptest!(config, |(at in prop::collection::vec((0..calls, any::<u64>()), 1..5))| {
-        spoiled(&at);
-    });
-    println!("{cases} deployments of {calls} calls, some answers of which were spoiled (NUAGES_SEED={seed})");
+    lives("deployments", 40, 50, spoiled);
 }

@@ -4,18 +4,17 @@
 //! `NUAGES_FUZZ_CASES` says how many stacks are tried.
 
 use std::collections::BTreeSet;
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nuages_infra::{InfraError, Stack, StackSpec, find_zone, verify_task_roles};
 use nuages_model::Progress;
 use nuages_testkit::account::{Account, scripted};
-use nuages_testkit::faults::{Fault, Rules, When};
-use nuages_testkit::fuzz::{cases, seed};
+use nuages_testkit::clock::on_paused_time;
+use nuages_testkit::faults::Rules;
+use nuages_testkit::fuzz::{Spoiled, everything_told, lives, spoil_answers};
 use nuages_testkit::http::{Answer, Received, json, operation, xml};
-use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -106,17 +105,6 @@ impl Beside {
     }
 }
 
-/// Everything that an error can be turned into.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = format!("{error}\n{error:?}\n");
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let _ = write!(text, "{next}\n{next:?}\n");
-        cause = next.source();
-    }
-    text
-}
-
 /// That no error shows what nobody may see.
 fn told<T: Debug>(ended: Result<T, InfraError>) -> Option<T> {
     match ended {
@@ -125,7 +113,7 @@ fn told<T: Debug>(ended: Result<T, InfraError>) -> Option<T> {
             Some(value)
         }
         Err(error) => {
-            let text = chain(&error);
+            let text = everything_told(&error);
             assert!(!text.contains(PASSWORD), "{text}");
             let _ = error.hint();
             None
@@ -140,28 +128,17 @@ fn changed(spec: StackSpec) -> StackSpec {
     }
 }
 
-fn on_paused_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build();
-    runtime
-        .unwrap()
-        .block_on(async { tokio::time::timeout(LIMIT, work).await.expect("it did not end") })
-}
-
-fn befall(rules: &Rules, at: &[(usize, u64)]) {
-    for (call, seed) in at {
-        rules.add(When::Nth(*call), Fault::Spoiled(*seed));
-    }
+/// Runs it on a clock that stands still, and ends it where it does not.
+fn in_time<T>(work: impl Future<Output = T>) -> T {
+    on_paused_time(async { tokio::time::timeout(LIMIT, work).await.expect("it did not end") })
 }
 
 /// A stack's life, but for its end, and then its end.
-fn life(at: &[(usize, u64)]) -> usize {
-    on_paused_time(async {
+fn life(at: &Spoiled) -> usize {
+    in_time(async {
         let account = Account::new();
         account.zone("example.org", "Z1");
-        befall(account.rules(), at);
+        spoil_answers(account.rules(), at);
         let (aws, spec) = (account.context(), blog());
         let (none, never, nothing) = (Progress::none(), CancellationToken::new(), BTreeSet::new());
         let stack = Stack::new(&aws, &spec.app, &spec.env);
@@ -186,8 +163,8 @@ fn life(at: &[(usize, u64)]) -> usize {
 }
 
 /// The same on an emulator that makes databases by their own API.
-fn emulated_life(at: &[(usize, u64)]) -> usize {
-    on_paused_time(async {
+fn emulated_life(at: &Spoiled) -> usize {
+    in_time(async {
         let (account, beside, rules) = (
             Account::new(),
             Arc::new(Mutex::new(Beside::default())),
@@ -198,7 +175,7 @@ fn emulated_life(at: &[(usize, u64)]) -> usize {
             "rds" | "secretsmanager" => beside.lock().unwrap().answer(request),
             _ => cloud.answer(request),
         });
-        befall(&rules, at);
+        spoil_answers(&rules, at);
         let spec = emulated(blog());
         let (none, never, nothing) = (Progress::none(), CancellationToken::new(), BTreeSet::new());
         let stack = Stack::new(&aws, &spec.app, &spec.env);
@@ -212,29 +189,12 @@ fn emulated_life(at: &[(usize, u64)]) -> usize {
     })
 }
 
-/// Tries many, and says how many.
-fn each(what: &str, normal: u32, life: fn(&[(usize, u64)]) -> usize) -> String {
-    let (calls, cases) = (life(&[]), cases(normal));
-    assert!(calls > 20, "{calls}");
-    let seed = seed();
-    let config = ProptestConfig {
-        cases,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    proptest!(config, |(at in prop::collection::vec((0..calls, any::<u64>()), 1..5))| {
-        life(&at);
-    });
-    format!("{cases} {what} of {calls} calls, some answers of which were spoiled (NUAGES_SEED={seed})")
-}
-
 #[test]
 fn no_answer_makes_a_stack_panic_or_lose_what_it_holds() {
-    println!("{}", each("stacks", 32, life));
+    lives("stacks", 32, 20, life);
 }
 
 #[test]
 fn no_answer_makes_an_emulated_database_panic_or_show_its_password() {
-    println!("{}", each("emulated databases", 48, emulated_life));
+    lives("emulated databases", 48, 20, emulated_life);
 }

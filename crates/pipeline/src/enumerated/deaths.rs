@@ -7,6 +7,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use nuages_testkit::clock::on_paused_time;
 use nuages_testkit::faults::{Fault, When};
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use super::cases;
 use super::faults::{calls, telling};
 use super::judge::{it_served_all_the_time, nothing_is_left, settle, told};
 use super::town::Town;
-use super::verbs::{Towns, Verb, on_paused_time, recover};
+use super::verbs::{Towns, Verb, recover};
 use crate::steps::site::scripted::with_pages;
 use crate::{PipelineError, Session, Ui};
 

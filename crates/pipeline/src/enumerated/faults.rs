@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
+use nuages_testkit::clock::on_paused_time;
 use nuages_testkit::faults::{FAULTS, Fault, OF_SOME, When};
 use tokio::time::timeout;
 
 use super::cases;
 use super::judge::{it_served_all_the_time, nothing_is_left, settle, told, undo_was_befallen};
-use super::verbs::{Towns, Verb, on_paused_time, recover};
+use super::verbs::{Towns, Verb, recover};
 use crate::error::Ending;
 use crate::steps::site::scripted::with_pages;
 use crate::{Environment, Session};

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nuages_saga::JournalStore as _;
+use nuages_testkit::clock::on_paused_time;
 
 use super::judge::{nothing_serves, serves, settle, told};
 use super::town::{Image, Settings, Town};
@@ -228,13 +229,4 @@ pub(super) async fn recover(town: &Town, session: &Session, verb: Verb) {
     again.await.expect("the second time it did not end");
     settle().await;
     verb.is_done(town, session).await.unwrap();
-}
-
-/// Runs one case on a clock of its own, which stands still while anything is done.
-pub(super) fn on_paused_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    runtime.unwrap().block_on(work)
 }

@@ -3,7 +3,6 @@
 //! Invariant: nothing panics, no error shows a password or token, and what a tag names is whole. `NUAGES_FUZZ_CASES` says
 //! how many pushes are tried.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use nuages_model::{Digest, Progress};
@@ -11,10 +10,8 @@ use nuages_registry::manifest::OCI_MANIFEST;
 use nuages_registry::{Credentials, Ecr, Options, Registry, RegistryError};
 use nuages_testkit::aws::impatient;
 use nuages_testkit::fake_ecr::FakeEcr;
-use nuages_testkit::faults::{Before, Fault, FaultProxy, Rules, When};
-use nuages_testkit::fuzz::{cases, seed};
-use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use nuages_testkit::faults::{Before, FaultProxy, Rules};
+use nuages_testkit::fuzz::{Spoiled, everything_told, lives, spoil_answers};
 
 use crate::{describe, manifest, send};
 
@@ -26,23 +23,16 @@ fn told<T>(ended: Result<T, RegistryError>) -> Option<T> {
         Ok(value) => return Some(value),
         Err(error) => error,
     };
-    let mut text = format!("{error}\n{error:?}\n{:?}", error.hint());
-    let mut cause = std::error::Error::source(&error);
-    while let Some(next) = cause {
-        let _ = write!(text, "{next}\n{next:?}\n");
-        cause = next.source();
-    }
+    let text = format!("{}{:?}", everything_told(&error), error.hint());
     assert!(!text.contains(PASSWORD), "{text}");
     None
 }
 
-async fn push_and_pull(at: &[(usize, u64)]) -> usize {
+async fn push_and_pull(at: &Spoiled) -> usize {
     let (ecr, rules) = (FakeEcr::start("blog").await, Rules::default());
     let api = FaultProxy::start_with(Before::Aws, ecr.address(), rules.clone()).await;
     let proxy = FaultProxy::start_with(Before::Registry, ecr.registry().address(), rules.clone()).await;
-    for (call, seed) in at {
-        rules.add(When::Nth(*call), Fault::Spoiled(*seed));
-    }
+    spoil_answers(&rules, at);
     let client = Ecr::new(&impatient(&api.url(), Duration::from_secs(30)));
     told(client.login().await);
     told(client.describe_repository("blog").await);
@@ -96,17 +86,5 @@ fn no_answer_makes_it_panic_or_show_a_password() {
         .enable_all()
         .build()
         .unwrap();
-    let (calls, cases) = (runtime.block_on(push_and_pull(&[])), cases(128));
-    assert!(calls > 12, "{calls}");
-    let seed = seed();
-    let config = ProptestConfig {
-        cases,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    proptest!(config, |(at in prop::collection::vec((0..calls, any::<u64>()), 1..5))| {
-        runtime.block_on(push_and_pull(&at));
-    });
-    println!("{cases} pushes of {calls} calls, some answers of which were spoiled (NUAGES_SEED={seed})");
+    lives("pushes", 128, 12, |at| runtime.block_on(push_and_pull(at)));
 }

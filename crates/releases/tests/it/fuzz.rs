@@ -13,9 +13,8 @@ use nuages_saga::{
     ApplyError, Cancel, Check, Events, Holder, JournalStore as _, LeaseGuard, LeaseTiming, Observation, Plan, Registry,
     Reversal, Runner, SagaError, Step, StepContext, StepError, StepSpec,
 };
-use nuages_testkit::fuzz::{cases, seed, spoil};
+use nuages_testkit::fuzz::{cases, config, seed, spoil};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use rusqlite::Connection;
 use rusqlite::types::{Value as Cell, ValueRef};
 use serde_json::{Value, json};
@@ -291,15 +290,6 @@ fn open_damaged(damage: &Damage) -> &'static str {
         assert_eq!(fs::read(place.path()).unwrap(), bytes, "it was written");
     }
     so
-}
-
-fn config(cases: u32, seed: u64) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
 }
 
 #[test]

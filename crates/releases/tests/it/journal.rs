@@ -13,6 +13,7 @@ use nuages_saga::{
     LeaseGuard, LeaseTiming, Observation, Outcome, Plan, Registry, Reversal, Runner, SagaError, Step, StepContext,
     StepError, StepSpec, StoreError, StoredPlan,
 };
+use nuages_testkit::clock::on_paused_time;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -306,8 +307,7 @@ proptest! {
 
     #[test]
     fn the_file_answers_as_the_memory_does(asks in prop::collection::vec(ask(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        on_paused_time(async {
             let place = Place::new();
             let file: EnvironmentStore = place.environment().await;
             let memory = MemoryStore::new();

@@ -2,6 +2,7 @@
 
 use nuages_model::Secret;
 use nuages_secrets::{EnvFile, diff};
+use nuages_testkit::fuzz::everything_told;
 
 use crate::fake::Fake;
 use crate::resolve::{existing, generate, parameter};
@@ -11,17 +12,6 @@ const VALUE: &str = "hunter2-plain-as-day";
 /// Everything an error or answer can be turned into.
 fn shown(of: &(impl std::fmt::Debug + ?Sized)) -> String {
     format!("{of:?}\n{of:#?}\n")
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = format!("{error}\n{error:?}\n");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &shown(&cause.to_string());
-        text += &shown(cause);
-        source = cause.source();
-    }
-    text
 }
 
 #[tokio::test]
@@ -83,12 +73,12 @@ async fn no_output_has_a_value() {
             .resolve(&[existing("X", name, Some("nope"), false)], &[])
             .await
             .unwrap_err();
-        text += &(chain(&error) + &error.hint().unwrap_or_default());
+        text += &(everything_told(&error) + &error.hint().unwrap_or_default());
         let error = secrets
             .get(&existing("X", name, Some("nope"), false))
             .await
             .unwrap_err();
-        text += &(chain(&error) + &error.hint().unwrap_or_default());
+        text += &(everything_told(&error) + &error.hint().unwrap_or_default());
     }
     for operation in ["CreateSecret", "PutSecretValue", "BatchGetSecretValue"] {
         fake.world.lock().unwrap().faults = vec![(operation, "InternalServiceError", 500)];
@@ -97,13 +87,13 @@ async fn no_output_has_a_value() {
             existing("X", "blog/json", None, false),
         ] {
             if let Err(error) = secrets.set(&entry, &value).await {
-                text += &chain(&error);
+                text += &everything_told(&error);
             }
         }
         fake.world.lock().unwrap().faults.clear();
     }
     fake.world.lock().unwrap().faults = vec![("PutParameter", "InternalServerError", 500)];
-    text += &chain(&secrets.set(&parameter("X", "/new", false), &value).await.unwrap_err());
+    text += &everything_told(&secrets.set(&parameter("X", "/new", false), &value).await.unwrap_err());
 
     let generated = fake.value("blog/staging/KEY");
     for secret in [VALUE, generated.as_str(), "9876543219"] {
