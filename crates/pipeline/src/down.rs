@@ -84,7 +84,10 @@ async fn local_down(config: &Config, store: Option<EnvironmentStore>, ui: &Ui) -
     if let Some(lease) = lease {
         lease.release().await;
     }
-    left_behind::tell(ui).await;
+    // Without an engine there is none to tell of.
+    if let Ok(engine) = nuages_emulator::Engine::connect().await {
+        left_behind::tell(&engine, ui).await;
+    }
     Ok(DownOutcome {
         existed: existed?,
         retained: Vec::new(),

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use nuages_config::{ConfigError, Project};
+use nuages_emulator::Engine;
 use nuages_emulator::local::{LocalEmulator, LocalSettings};
 use nuages_model::{AppName, EnvName};
 use nuages_saga::MessageLevel;
@@ -102,8 +103,11 @@ impl std::fmt::Display for LeftBehind {
 
 /// All of them that this machine's engine has.
 pub async fn left_behind() -> Result<Vec<LeftBehind>, PipelineError> {
-    let engine = nuages_emulator::Engine::connect().await?;
-    let all = LocalEmulator::list(&engine).await?;
+    found(&Engine::connect().await?).await
+}
+
+async fn found(engine: &Engine) -> Result<Vec<LeftBehind>, PipelineError> {
+    let all = LocalEmulator::list(engine).await?;
     Ok(all.into_iter().filter_map(judge).collect())
 }
 
@@ -135,8 +139,8 @@ pub async fn remove_left_behind(left: &LeftBehind, ui: &Ui) -> Result<bool, Pipe
 }
 
 /// Says which there are. Where the engine cannot tell, whoever asked has something else to do.
-pub(crate) async fn tell(ui: &Ui) {
-    match left_behind().await {
+pub(crate) async fn tell(engine: &Engine, ui: &Ui) {
+    match found(engine).await {
         Ok(all) => {
             for left in all {
                 let text = format!("{left}, is still there");

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use nuages_aws::{AwsContext, AwsError, AwsSettings};
-use nuages_model::{EnvName, Secret};
+use nuages_model::EnvName;
 use nuages_releases::{Circumstances, EnvironmentKey, EnvironmentStore, ReleaseRef, Store};
 use nuages_saga::{JournalStore as _, MessageLevel, Plan, SagaError, Summary};
 
@@ -14,6 +14,7 @@ use crate::environment::{Environment, with_store};
 use crate::error::PipelineError;
 use crate::records;
 use crate::resume::draft_of;
+use crate::session::{named_endpoint, unnamed_credentials};
 use crate::ui::Ui;
 
 /// A run that has not ended, and whose it is.
@@ -184,8 +185,7 @@ pub(crate) async fn only(store: &Path, env: &EnvName) -> Result<EnvironmentStore
 async fn connect(one: &Interrupted) -> Result<AwsContext, PipelineError> {
     let EnvironmentKey { account, region, .. } = one.environment.key().clone();
     let emulator = emulator_of(one).await?;
-    let endpoint = std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty());
-    if emulator.is_some() && !endpoint {
+    if emulator.is_some() && named_endpoint().is_none() {
         return Err(PipelineError::refused(
             format!(
                 "{} is in an emulator, which is found by its project's folder",
@@ -200,9 +200,8 @@ async fn connect(one: &Interrupted) -> Result<AwsContext, PipelineError> {
         emulator: emulator.as_deref().and_then(|name| name.parse().ok()),
         ..AwsSettings::default()
     };
-    // An emulator takes any credentials; these are its own word for the account's root.
-    if emulator.is_some() && std::env::var_os("AWS_ACCESS_KEY_ID").is_none() {
-        settings.static_credentials = Some(("test".into(), Secret::new("test".into())));
+    if emulator.is_some() {
+        settings.static_credentials = unnamed_credentials();
     }
     AwsContext::connect(&settings).await.map_err(|error| match &error {
         AwsError::WrongAccount { expected, .. } => {

@@ -170,7 +170,8 @@ pub(crate) fn tell_ignored(config: &Config, events: &Events) {
     events.message(MessageLevel::Warning, text, Some(hint));
 }
 
-fn named_endpoint() -> Option<String> {
+/// The endpoint that the surroundings name for every service.
+pub(crate) fn named_endpoint() -> Option<String> {
     std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty())
 }
 
@@ -210,15 +211,26 @@ pub(crate) fn aws_settings(config: &Config, running: Option<&LocalEndpoint>) -> 
     if let Some(running) = running {
         let url = running.url.parse();
         settings.endpoint_url = Some(url.map_err(|e| PipelineError::machine("read the emulator's address", e))?);
-        // An emulator takes any credentials; these are its own word for the account's root.
-        settings.static_credentials = Some(("test".into(), Secret::new("test".into())));
+        settings.static_credentials = Some(emulators_credentials());
         let account: Result<AccountId, _> = running.account.parse();
         settings.expected_account =
             Some(account.map_err(|e| PipelineError::machine("read the emulator's account", e))?);
-    } else if config.emulator.is_some() && std::env::var_os("AWS_ACCESS_KEY_ID").is_none() {
-        settings.static_credentials = Some(("test".into(), Secret::new("test".into())));
+    } else if config.emulator.is_some() {
+        settings.static_credentials = unnamed_credentials();
     }
     Ok(settings)
+}
+
+/// An emulator takes any credentials; these are its own word for the account's root.
+fn emulators_credentials() -> (String, Secret<String>) {
+    ("test".into(), Secret::new("test".into()))
+}
+
+/// The same for an emulator that somebody else runs, unless the surroundings name others.
+pub(crate) fn unnamed_credentials() -> Option<(String, Secret<String>)> {
+    std::env::var_os("AWS_ACCESS_KEY_ID")
+        .is_none()
+        .then(emulators_credentials)
 }
 
 pub(crate) fn local_settings(config: &Config) -> Result<LocalSettings, PipelineError> {
@@ -263,7 +275,7 @@ async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, Pipel
                     task.done(format!("{what}, started empty"));
                 }
             }
-            left_behind::tell(ui).await;
+            left_behind::tell(&engine, ui).await;
             Ok(LocalEndpoint {
                 url: running.endpoint,
                 account: running.account,
@@ -350,7 +362,7 @@ pub(crate) async fn find_emulator(config: &Config, ui: &Ui) -> Result<Option<Loc
             }))
         }
         LocalStatus::Absent => {
-            left_behind::tell(ui).await;
+            left_behind::tell(&engine, ui).await;
             Err(not_running(config))
         }
         LocalStatus::Stopped => Err(not_running(config)),
