@@ -61,6 +61,12 @@ pub trait BlobSink: Send + Sync {
     /// Whether the content is there already.
     async fn has(&self, digest: &Digest) -> Result<bool, SinkError>;
 
+    /// Takes a blob from where the far side has it already, without its bytes. `false` where it cannot.
+    async fn mount(&self, descriptor: &Descriptor) -> Result<bool, SinkError> {
+        let _ = descriptor;
+        Ok(false)
+    }
+
     /// Stores a blob unless it is there.
     async fn put_blob(&self, descriptor: &Descriptor, blob: Blob, progress: &Progress)
     -> Result<PutOutcome, SinkError>;

@@ -25,6 +25,10 @@ pub enum Credentials {
         /// The password.
         password: Secret<String>,
     },
+    /// A token that stands for a user at the registry's token service (OAuth 2's refresh token), as `docker login` keeps it.
+    Identity(Secret<String>),
+    /// A token for the registry itself.
+    Bearer(Secret<String>),
 }
 
 impl Credentials {
@@ -36,9 +40,27 @@ impl Credentials {
         }
     }
 
+    /// A token that stands for a user at the registry's token service.
+    pub fn identity(token: impl Into<String>) -> Self {
+        Self::Identity(Secret::new(token.into()))
+    }
+
+    /// A token for the registry itself.
+    pub fn bearer(token: impl Into<String>) -> Self {
+        Self::Bearer(Secret::new(token.into()))
+    }
+
+    /// What goes to the registry itself before it named a token service.
+    pub(crate) fn first(&self) -> Option<Secret<String>> {
+        match self {
+            Self::Bearer(token) => Some(Secret::new(format!("Bearer {}", token.expose()))),
+            Self::Anonymous | Self::Password { .. } | Self::Identity(_) => None,
+        }
+    }
+
     pub(crate) fn basic(&self) -> Option<Secret<String>> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::Identity(_) | Self::Bearer(_) => None,
             Self::Password { username, password } => Some(Secret::new(format!(
                 "Basic {}",
                 STANDARD.encode(format!("{username}:{}", password.expose()))
@@ -70,6 +92,10 @@ impl Scope {
 
     pub(crate) fn and_pull(self, repository: &str) -> Self {
         Self(format!("{} repository:{repository}:pull", self.0))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     pub(crate) fn parts(&self) -> impl Iterator<Item = &str> {

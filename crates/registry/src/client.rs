@@ -100,8 +100,7 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-/// One request, which can be made again.
-#[derive(Debug)]
+/// One request, which can be made again. Its body may be a secret: it is not shown.
 pub(crate) struct Call<'a> {
     /// Completes "failed to …".
     pub(crate) what: &'a str,
@@ -331,7 +330,7 @@ impl Registry {
     fn known_authorization(&self, scope: &Scope) -> Option<Secret<String>> {
         let scheme = self.0.scheme.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match scheme {
-            Scheme::Unknown => None,
+            Scheme::Unknown => self.0.credentials.first(),
             Scheme::Basic => self.0.credentials.basic(),
             Scheme::Bearer { .. } => self
                 .0
@@ -386,7 +385,8 @@ impl Registry {
         }
     }
 
-    /// The token service of the registry (Docker's "Token Authentication Specification").
+    /// The token service of the registry (Docker's "Token Authentication Specification"; with an identity token its "OAuth2
+    /// Token Authentication").
     async fn ask_for_token(
         &self,
         what: &str,
@@ -394,21 +394,35 @@ impl Registry {
         service: Option<&str>,
         scope: &Scope,
     ) -> Result<Option<Secret<String>>, RegistryError> {
-        {
-            let mut query = realm.query_pairs_mut();
-            if let Some(service) = service {
-                query.append_pair("service", service);
-            }
-            for part in scope.parts() {
-                query.append_pair("scope", part);
-            }
-        }
         let client = if address::same_origin(&self.0.base, &realm) {
             &self.0.client
         } else {
             &self.abroad(what).await?.1
         };
-        let call = Call::new(what, Method::GET, realm, scope);
+        let call = if let Credentials::Identity(token) = &self.0.credentials {
+            let mut form = url::form_urlencoded::Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token")
+                .append_pair("refresh_token", token.expose())
+                .append_pair("client_id", "nuages")
+                .append_pair("scope", scope.as_str());
+            if let Some(service) = service {
+                form.append_pair("service", service);
+            }
+            Call::new(what, Method::POST, realm, scope)
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(Body::Bytes(form.finish().into()), &Meter::silent())
+        } else {
+            {
+                let mut query = realm.query_pairs_mut();
+                if let Some(service) = service {
+                    query.append_pair("service", service);
+                }
+                for part in scope.parts() {
+                    query.append_pair("scope", part);
+                }
+            }
+            Call::new(what, Method::GET, realm, scope)
+        };
         let response = self
             .send_plain(&call, client, self.0.credentials.basic().as_ref())
             .await?;

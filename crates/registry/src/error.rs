@@ -62,6 +62,21 @@ pub enum RegistryError {
         host: String,
     },
 
+    /// There is no such image where one was to be copied from.
+    #[error("failed to find the image {reference}")]
+    NoImage {
+        /// A tag or a digest.
+        reference: String,
+    },
+
+    /// Where an image was to be copied from did not give it.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+
+    /// Where an image was to be copied to did not take it.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+
     /// The registry answered with an error.
     #[error("failed to {what}: the registry answered {status}{}", said(code.as_deref(), message))]
     Refused {
@@ -131,6 +146,26 @@ pub enum RegistryError {
         source: std::io::Error,
     },
 
+    /// A file of logins that cannot be understood.
+    #[error("failed to read the logins in {}: {why}", file.display())]
+    Logins {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// A credential helper that gives none.
+    #[error("failed to ask {program} for the login of {server}: {why}")]
+    Helper {
+        /// The program.
+        program: String,
+        /// What it was asked for.
+        server: String,
+        /// Its own words, or what became of it.
+        why: String,
+    },
+
     /// Amazon ECR's own API refused something.
     #[error("failed to {what}")]
     Ecr {
@@ -173,7 +208,16 @@ impl RegistryError {
             }
             Self::WrongDigest { .. } => "it changed on its way or in the registry: repeat the command".into(),
             Self::NotFound { .. } => "push the image again".into(),
+            Self::NoImage { .. } => "check the tag or the digest: nothing was copied".into(),
+            // Their causes are this crate's own, or of what else gives and takes images.
+            Self::Source(SourceError { source, .. }) | Self::Sink(SinkError { source, .. }) => {
+                return source.downcast_ref::<Self>().and_then(Self::hint);
+            }
             Self::TagTaken { .. } => "nothing was changed; deploy by digest, or choose another tag".into(),
+            Self::Logins { .. } => "mend the file, or move it away and log in again with `docker login`".into(),
+            Self::Helper { server, .. } => {
+                format!("log in again with `docker login {server}`, or take the helper out of Docker's config.json")
+            }
             Self::Ecr { source, .. } => return source.hint(),
             _ => return None,
         })

@@ -66,12 +66,12 @@ impl Manifest {
         read.manifests().iter().map(descriptor).collect()
     }
 
-    fn is_index(&self) -> bool {
+    pub(crate) fn is_index(&self) -> bool {
         matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_LIST)
     }
 }
 
-fn descriptor(from: &oci_spec::image::Descriptor) -> Result<Descriptor, RegistryError> {
+pub(crate) fn descriptor(from: &oci_spec::image::Descriptor) -> Result<Descriptor, RegistryError> {
     let digest = from.digest().to_string();
     Ok(Descriptor {
         media_type: from.media_type().to_string(),
@@ -80,6 +80,13 @@ fn descriptor(from: &oci_spec::image::Descriptor) -> Result<Descriptor, Registry
             .map_err(|_| protocol("read the manifest", format!("`{digest}` is no sha256 digest")))?,
         size: from.size(),
     })
+}
+
+/// How a manifest was taken.
+pub(crate) struct PutManifest {
+    pub(crate) digest: Digest,
+    /// Whether the registry said that it lists the manifest among its subject's referrers.
+    pub(crate) knows_subject: bool,
 }
 
 impl Repository {
@@ -172,6 +179,17 @@ impl Repository {
     /// Stores a manifest under a tag (or its own digest), after all that it names. On an immutable tag that names the
     /// same manifest already this succeeds.
     pub async fn push_manifest(&self, media_type: &str, content: Bytes, tag: &str) -> Result<Digest, RegistryError> {
+        self.put_manifest_of(media_type, content, tag)
+            .await
+            .map(|put| put.digest)
+    }
+
+    pub(crate) async fn put_manifest_of(
+        &self,
+        media_type: &str,
+        content: Bytes,
+        tag: &str,
+    ) -> Result<PutManifest, RegistryError> {
         let what = format!("tag the image {}:{tag}", self.name());
         let scope = Scope::push(self.name());
         let ours = Digest::of(&content);
@@ -185,9 +203,28 @@ impl Repository {
                 if !response.status().is_success() {
                     return Err(self.registry().refused(&what, response).await);
                 }
-                Ok(header(&response, "docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok()))
+                let subject = header(&response, "oci-subject").is_some();
+                let digest =
+                    header(&response, "docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+                Ok((digest, subject))
             })
             .await;
+        let (put, knows_subject) = match put {
+            Ok((digest, subject)) => (Ok(digest), subject),
+            Err(error) => (Err(error), false),
+        };
+        let digest = self.what_was_put(put, what, ours, tag).await?;
+        Ok(PutManifest { digest, knows_subject })
+    }
+
+    /// Whether the tag names our manifest now, whatever was answered.
+    async fn what_was_put(
+        &self,
+        put: Result<Option<Digest>, RegistryError>,
+        what: String,
+        ours: Digest,
+        tag: &str,
+    ) -> Result<Digest, RegistryError> {
         match put {
             Ok(Some(found)) if found != ours => Err(RegistryError::WrongDigest {
                 what,

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use nuages_model::{
     Blob, BlobSink, BlobSource, Descriptor, Digest, ImageRef, Progress, PutOutcome, Sha256, SinkError, SourceError,
 };
-use reqwest::header::{LINK, RANGE};
-use reqwest::{Method, Url};
+use reqwest::header::RANGE;
+use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::auth::Scope;
 use crate::client::{Call, protocol};
+use crate::manifest::header;
 use crate::{Registry, RegistryError};
 
 /// A list of tags is read up to here, a page at a time.
@@ -47,6 +48,8 @@ pub struct Repository {
     mount_from: Vec<String>,
     /// What a HEAD said of a blob a moment ago, so that asking and then sending does not ask twice.
     seen: Arc<Mutex<HashMap<Digest, bool>>>,
+    /// Uploads that a mount opened in its own place.
+    sessions: Arc<Mutex<HashMap<Digest, Url>>>,
 }
 
 impl Repository {
@@ -56,6 +59,7 @@ impl Repository {
             name: name.to_owned(),
             mount_from: Vec::new(),
             seen: Arc::default(),
+            sessions: Arc::default(),
         }
     }
 
@@ -99,6 +103,20 @@ impl Repository {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(digest.clone(), there);
+    }
+
+    pub(crate) fn take_session(&self, digest: &Digest) -> Option<Url> {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(digest)
+    }
+
+    pub(crate) fn keep_session(&self, digest: &Digest, session: Url) {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(digest.clone(), session);
     }
 
     /// Whether the blob is there.
@@ -236,6 +254,18 @@ impl Repository {
         Ok(())
     }
 
+    /// Where a list goes on. The next page is of this registry, whatever host the link names.
+    pub(crate) fn next_page(&self, what: &str, url: &Url, response: &Response) -> Result<Option<Url>, RegistryError> {
+        let Some(link) = header(response, "link").and_then(next_page) else {
+            return Ok(None);
+        };
+        let target = url.join(&link).map_err(|error| protocol(what, error.to_string()))?;
+        let mut own = url.clone();
+        own.set_path(target.path());
+        own.set_query(target.query());
+        Ok(Some(own))
+    }
+
     /// All tags, in the registry's order.
     pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
         #[derive(Deserialize)]
@@ -266,11 +296,7 @@ impl Repository {
                         }
                         _ => return Err(self.registry.refused(&what, response).await),
                     }
-                    let link = response
-                        .headers()
-                        .get(LINK)
-                        .and_then(|link| link.to_str().ok())
-                        .and_then(next_page);
+                    let link = self.next_page(&what, &url, &response)?;
                     let page = self.registry.read(&what, response, LONGEST_PAGE).await?;
                     let page: Page =
                         serde_json::from_slice(&page).map_err(|error| protocol(&what, error.to_string()))?;
@@ -278,17 +304,7 @@ impl Repository {
                 })
                 .await?;
             tags.extend(page.tags.unwrap_or_default());
-            next = match link {
-                // The next page is of this registry, whatever host the link names.
-                Some(link) => {
-                    let target = url.join(&link).map_err(|error| protocol(&what, error.to_string()))?;
-                    let mut own = url.clone();
-                    own.set_path(target.path());
-                    own.set_query(target.query());
-                    Some(own)
-                }
-                None => None,
-            };
+            next = link;
         }
         Err(protocol(&what, "its list of tags has no end"))
     }
@@ -329,6 +345,12 @@ impl BlobSink for Repository {
         self.has_blob(digest)
             .await
             .map_err(|error| error.into_sink(format!("the blob {}", digest.short())))
+    }
+
+    async fn mount(&self, descriptor: &Descriptor) -> Result<bool, SinkError> {
+        self.mount_blob(descriptor)
+            .await
+            .map_err(|error| error.into_sink(format!("the blob {}", descriptor.digest.short())))
     }
 
     async fn put_blob(

@@ -65,6 +65,34 @@ impl Repository {
         }
         outcome
     }
+
+    /// Takes a blob from one of the repositories to mount from, without its bytes. `false` where the registry does not.
+    pub async fn mount_blob(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
+        let upload = Upload {
+            repository: self,
+            what: format!("mount the blob {}", descriptor.digest.short()),
+            digest: &descriptor.digest,
+            body: Body::None,
+            meter: Meter::silent(),
+            scope: Scope::push(self.name()),
+        };
+        match upload.mount().await {
+            Mount::Done => Ok(true),
+            Mount::Upload(session) => {
+                self.keep_session(&descriptor.digest, session);
+                Ok(false)
+            }
+            Mount::Failed => Ok(false),
+        }
+    }
+}
+
+/// How an attempt to mount ended.
+enum Mount {
+    Done,
+    /// Not mounted, and an upload was opened instead: that is the one to use.
+    Upload(Url),
+    Failed,
 }
 
 struct Upload<'a> {
@@ -131,21 +159,13 @@ impl Upload<'_> {
 
     /// Mounts the blob, or opens an upload; `None` if it was mounted.
     async fn begin(&self) -> Result<Option<Url>, RegistryError> {
-        for source in self.repository.mount_sources() {
-            // Whatever goes wrong with a mount, sending is still possible.
-            let Ok(response) = self.open_session(Some(source)).await else {
-                continue;
-            };
-            match response.status().as_u16() {
-                201 => return Ok(None),
-                // Not mounted, and an upload was opened instead: that is the one to use.
-                202 => {
-                    if let Ok(session) = self.session_of(response).await {
-                        return Ok(Some(session));
-                    }
-                }
-                _ => {}
-            }
+        if let Some(session) = self.repository.take_session(self.digest) {
+            return Ok(Some(session));
+        }
+        match self.mount().await {
+            Mount::Done => return Ok(None),
+            Mount::Upload(session) => return Ok(Some(session)),
+            Mount::Failed => {}
         }
         let response = self.open_session(None).await?;
         match response.status().as_u16() {
@@ -153,6 +173,25 @@ impl Upload<'_> {
             201 => Ok(None),
             _ => self.session_of(response).await.map(Some),
         }
+    }
+
+    /// Whatever goes wrong with a mount, sending is still possible.
+    async fn mount(&self) -> Mount {
+        for source in self.repository.mount_sources() {
+            let Ok(response) = self.open_session(Some(source)).await else {
+                continue;
+            };
+            match response.status().as_u16() {
+                201 => return Mount::Done,
+                202 => {
+                    if let Ok(session) = self.session_of(response).await {
+                        return Mount::Upload(session);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Mount::Failed
     }
 
     async fn open_session(&self, mount_from: Option<&str>) -> Result<Response, RegistryError> {

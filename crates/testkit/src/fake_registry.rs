@@ -8,6 +8,7 @@ mod behaviour;
 mod blobs;
 mod login;
 mod manifests;
+mod referrers;
 mod serve;
 mod state;
 mod uploads;
@@ -263,6 +264,9 @@ impl Shared {
         }
         if let Some((repository, reference)) = rest.split_once("/manifests/") {
             return self.manifest(request, repository, reference);
+        }
+        if let Some((repository, image)) = rest.split_once("/referrers/") {
+            return self.referrers(request, repository, image);
         }
         if let Some(repository) = rest.strip_suffix("/tags/list") {
             return self.tags(request, repository);

@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod auth;
+mod copy;
 mod ecr;
 mod enumerated;
 mod faults;
 mod fuzz;
+mod logins;
 mod pull;
 mod push;
 mod real;
+mod referrers;
 
 use std::time::Duration;
 

@@ -34,8 +34,10 @@ pub struct Behaviour {
     pub says_digest: bool,
     /// Whether reading the rest of a blob is possible.
     pub ranges: bool,
-    /// Tags on one page.
+    /// Tags, or referrers, on one page.
     pub page: usize,
+    /// Whether it lists what refers to an image. Debian's docker-registry and MiniStack do not.
+    pub referrers: bool,
 }
 
 impl Default for Behaviour {
@@ -55,6 +57,7 @@ impl Default for Behaviour {
             says_digest: true,
             ranges: true,
             page: 1000,
+            referrers: false,
         }
     }
 }
@@ -72,6 +75,7 @@ impl Behaviour {
             immutable: Immutable::All,
             redirect_blobs: true,
             strict_accept: true,
+            referrers: true,
             ..Self::default()
         }
     }

@@ -48,6 +48,13 @@ impl Shared {
                 let location = format!("/v2/{repository}/manifests/{digest}");
                 let mut response = plain(201, &[("location", location)], Bytes::new());
                 self.say_digest(&mut response, &digest);
+                if let Some(subject) = parsed["subject"]["digest"]
+                    .as_str()
+                    .filter(|_| self.behaviour.referrers)
+                {
+                    let subject = subject.parse().expect("a digest");
+                    response.headers_mut().insert("oci-subject", subject);
+                }
                 response
             }
             Method::GET | Method::HEAD => {

@@ -6,8 +6,11 @@ use ::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 
 pub(super) fn query(request: &Request<Bytes>, name: &str) -> impl Iterator<Item = String> {
-    let pairs = request.uri().query().unwrap_or_default().to_owned();
-    let name = name.to_owned();
+    values(request.uri().query().unwrap_or_default(), name)
+}
+
+/// The values of one name in a query or a form.
+pub(super) fn values(pairs: &str, name: &str) -> impl Iterator<Item = String> {
     pairs
         .split('&')
         .filter_map(|pair| pair.split_once('='))

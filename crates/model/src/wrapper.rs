@@ -13,15 +13,15 @@ use std::error::Error;
 /// struct Link(&'static str, #[source] Option<Box<Link>>);
 ///
 /// let refused = || Some(Box::new(Link("Connection refused", None)));
-/// assert!(nuages_model::is_layer(&Link("client error (Connect)", refused())));
-/// assert!(!nuages_model::is_layer(&Link("failed to ask the registry", refused())));
-/// assert!(!nuages_model::is_layer(&Link("client error (Connect)", None)), "nothing else is known");
+/// assert!(nuages_model::is_wrapper(&Link("client error (Connect)", refused())));
+/// assert!(!nuages_model::is_wrapper(&Link("failed to ask the registry", refused())));
+/// assert!(!nuages_model::is_wrapper(&Link("client error (Connect)", None)), "nothing else is known");
 /// ```
-pub fn is_layer(error: &(dyn Error + 'static)) -> bool {
-    error.source().is_some() && names_a_layer(&error.to_string())
+pub fn is_wrapper(error: &(dyn Error + 'static)) -> bool {
+    error.source().is_some() && names_a_wrapper(&error.to_string())
 }
 
-fn names_a_layer(text: &str) -> bool {
+fn names_a_wrapper(text: &str) -> bool {
     // bollard's words around those of hyper-util.
     let text = text.strip_prefix("Error in the hyper legacy client: ").unwrap_or(text);
     let kind = text
@@ -33,16 +33,16 @@ fn names_a_layer(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::names_a_layer;
+    use super::names_a_wrapper;
 
     #[test]
-    fn only_what_is_nothing_but_a_layer() {
-        for layer in [
+    fn only_what_is_nothing_but_a_wrapper() {
+        for wrapper in [
             "Error in the hyper legacy client: client error (Connect)",
             "client error (SendRequest)",
             "io error",
         ] {
-            assert!(names_a_layer(layer), "{layer}");
+            assert!(names_a_wrapper(wrapper), "{wrapper}");
         }
         for cause in [
             "client error (Connect) while the image was read",
@@ -51,7 +51,7 @@ mod tests {
             "io error: no space left on device",
             "",
         ] {
-            assert!(!names_a_layer(cause), "{cause}");
+            assert!(!names_a_wrapper(cause), "{cause}");
         }
     }
 }
