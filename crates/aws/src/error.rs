@@ -246,7 +246,7 @@ fn refused(error: &(dyn StdError + 'static)) -> bool {
 /// the layers that only handed it on.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
-    for cause in causes(error).filter(|cause| !nuages_model::is_layer(*cause)) {
+    for cause in causes(error).filter(|cause| !nuages_model::is_wrapper(*cause)) {
         let sentence = cause.to_string();
         if text.is_empty() {
             text = sentence;

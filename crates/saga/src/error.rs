@@ -150,7 +150,7 @@ pub struct ErrorReport {
 
 impl ErrorReport {
     /// What is to be kept of an error. A cause that repeats the sentence above it, or its end, is left out: "failed to
-    /// find x" says all that "find x" does. So is one that only [names a layer](nuages_model::is_layer).
+    /// find x" says all that "find x" does. So is one that only [wraps another](nuages_model::is_wrapper).
     ///
     /// ```
     /// let error = nuages_saga::StepError::message("the service is gone").context("failed to update `web`");
@@ -165,7 +165,7 @@ impl ErrorReport {
         while let Some(cause) = next {
             let text = cause.to_string();
             let says = !causes.last().unwrap_or(&message).ends_with(&text);
-            if says && !nuages_model::is_layer(cause) {
+            if says && !nuages_model::is_wrapper(cause) {
                 causes.push(text);
             }
             hint = hint.or_else(|| cause.downcast_ref::<StepError>().and_then(|error| error.hint.clone()));
