@@ -23,6 +23,7 @@ const LONGEST_CONFIG: u64 = 8 << 20;
 pub struct Base {
     name: String,
     digest: Option<Digest>,
+    index: Option<Digest>,
     config: Value,
     layers: Vec<Layer>,
     source: Option<Arc<dyn BlobSource>>,
@@ -49,6 +50,7 @@ impl Base {
         Self {
             name: "scratch".into(),
             digest: None,
+            index: None,
             config,
             layers: Vec::new(),
             source: None,
@@ -70,7 +72,9 @@ impl Base {
         };
         let not_there = || refuse("there is no such image".into());
         let (mut descriptor, mut content) = source.find_manifest(reference).await?.ok_or_else(not_there)?;
+        let mut of_index = None;
         if is_index(&descriptor.media_type) {
+            of_index = Some(descriptor.digest.clone());
             let index: ImageIndex = read(&content, "index").map_err(refuse)?;
             let chosen = choose(&index, platform).map_err(refuse)?;
             let child = source.find_manifest(chosen.as_str()).await?;
@@ -101,6 +105,7 @@ impl Base {
         let base = Self {
             name: reference.to_owned(),
             digest: Some(descriptor.digest),
+            index: of_index,
             config,
             layers: layers.collect::<Result<_, _>>().map_err(refuse)?,
             source: Some(source),
@@ -136,6 +141,7 @@ impl Base {
         Ok(Self {
             name: image.to_owned(),
             digest: Some(digest),
+            index: None,
             config,
             layers,
             source: None,
@@ -150,6 +156,11 @@ impl Base {
     /// Its manifest's digest; scratch has none.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
+    }
+
+    /// The digest of the index that its manifest was chosen from, if it was.
+    pub fn index(&self) -> Option<&Digest> {
+        self.index.as_ref()
     }
 
     /// Its platform, such as `linux/amd64`.

@@ -138,6 +138,17 @@ pub enum ImageError {
         hint: Option<String>,
     },
 
+    /// `nuages.lock` cannot be used, or lacks what must stand in it.
+    #[error("failed to use {}: {why}", file.display())]
+    Pins {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What would mend it.
+        hint: String,
+    },
+
     /// The bundle of certificates for the build cannot be used.
     #[error("failed to prepare the certificates for the build: {why}")]
     CaBundle {
@@ -203,6 +214,7 @@ impl ImageError {
             Self::Build { advice, .. } => advice.clone(),
             Self::CaBundle { advice, .. } => Some(advice.clone()),
             Self::Packages { hint, .. } => hint.clone(),
+            Self::Pins { hint, .. } => Some(hint.clone()),
             Self::NoDockerfile { .. } => {
                 Some("write a Dockerfile, or name it with `[build] dockerfile = \"…\"` in nuages.toml".into())
             }
@@ -230,6 +242,10 @@ impl ImageError {
             Self::Build { tail, .. } | Self::TimedOut { tail, .. } => tail,
             _ => &[],
         }
+    }
+
+    pub(crate) fn packages(why: impl Into<String>, hint: Option<String>) -> Self {
+        Self::Packages { why: why.into(), hint }
     }
 
     pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {

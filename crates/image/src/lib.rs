@@ -8,6 +8,7 @@
 //! * [`Recipe`]: a base, layers of files and how it is run become an image without an engine, the same on every machine;
 //!   [`OciLayout`]: a folder of images, as a source and as a place to put them; [`Contents`]: what a base holds that
 //!   Python packages depend on; [`Packages`]: what a lock names, installed for a base, as layers;
+//! * [`Dependencies`]: what a project's folder says of its packages, whatever tool wrote its lock; [`Pins`]: `nuages.lock`;
 //! * [`Sandbox`] and [`run_once`]: checks in containers of the very image, with a throw-away PostgreSQL.
 //!
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
@@ -23,6 +24,7 @@ pub mod ca_bundle;
 mod container;
 mod contents;
 mod context;
+mod dependencies;
 mod docker_archive;
 mod dockerfile;
 pub mod dockerignore;
@@ -38,6 +40,7 @@ mod inspect;
 mod layout;
 mod owner;
 mod packages;
+mod pins;
 mod push;
 mod recipe;
 mod sandbox;
@@ -53,6 +56,7 @@ pub use ca_bundle::CaBundle;
 pub use container::{RunOutcome, RunSpec, run_once};
 pub use contents::{Contents, Libc, Python};
 pub use context::{Context, Entry, EntryKind, Stamp};
+pub use dependencies::{Dependencies, FirstParty, Group, Locked};
 pub use dockerfile::{Dockerfile, Instruction};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::ImageError;
@@ -63,6 +67,7 @@ pub use inspect::{ImageConfig, inspect};
 pub use layout::OciLayout;
 pub use owner::{Swept, sweep};
 pub use packages::{Packages, Requirements, VENV};
+pub use pins::{Pinning, Pins};
 pub use push::{Pushed, push};
 pub use recipe::{Recipe, Runtime};
 pub use sandbox::{Sandbox, SandboxSpec, ensure_image};

@@ -19,7 +19,7 @@ use crate::walk::walk;
 use crate::{Context, ImageError};
 
 /// Names what decides a layer's bytes besides its entries. It changes with the way in which they are written.
-const FORMAT: &str = "tree-1";
+pub(crate) const FORMAT: &str = "tree-1";
 
 /// The files of a layer.
 ///

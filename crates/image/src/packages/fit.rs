@@ -44,6 +44,38 @@ pub(super) fn check(installed: &Installed, base: &Contents, platform: &str) -> R
     Ok(())
 }
 
+/// What was built on this machine is for this machine unless it is for any. The error names the first that is not.
+pub(super) fn for_any_machine(installed: &Installed) -> Result<(), ImageError> {
+    for package in &installed.packages {
+        let path = below(&installed.folder, &package.info).join("WHEEL");
+        let wheel = std::fs::read_to_string(&path).map_err(ImageError::file("read", &path))?;
+        let tags = wheel
+            .lines()
+            .filter_map(|line| line.strip_prefix("Tag:"))
+            .map(str::trim);
+        // Package indexes take no wheels of such a name: they say nothing of the C library.
+        let own = |tag: &&str| {
+            let platforms = tag.rsplit('-').next().unwrap_or_default();
+            let of_this = |platform: &str| {
+                ["linux_", "macosx_", "win"]
+                    .iter()
+                    .any(|known| platform.starts_with(known))
+            };
+            platforms.split('.').any(of_this)
+        };
+        if let Some(tag) = tags.into_iter().find(own) {
+            return Err(ImageError::packages(
+                format!(
+                    "{} {} is compiled when it is installed ({tag}), and what is compiled on this machine is not for the image",
+                    package.name, package.version
+                ),
+                Some("choose a version that has wheels, or set `builder = \"docker\"`".into()),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn misfit(package: &Package, file: &str, why: &str) -> ImageError {
     ImageError::Packages {
         why: format!(

@@ -97,7 +97,7 @@ impl Package {
 
 /// Names that differ in case, dots, dashes and underscores are one (Python Packaging User Guide, "Names and
 /// normalization").
-pub(super) fn normal(name: &str) -> String {
+pub(crate) fn normal(name: &str) -> String {
     let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("-").to_lowercase()
 }

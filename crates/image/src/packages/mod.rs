@@ -1,7 +1,8 @@
 //! Python packages as layers: what a project's lock names, installed for the base image and not for this machine.
 //!
-//! `uv` resolves nothing here and builds nothing: it fetches the wheels that the lock names by their hashes, and unpacks
-//! them. What does not fit the base is refused before anything is pushed, with the package's name.
+//! `uv` resolves nothing here: it fetches the wheels that the lock names by their hashes, and unpacks them. What is
+//! published as source alone is built, if its wheel is for any machine. What does not fit the base is refused before
+//! anything is pushed, with the package's name.
 //!
 //! The most stable stands first: large packages in layers of their own, the others in a few buckets by their names. Who
 //! changes one package sends that package's layer, and no other.
@@ -12,31 +13,25 @@ mod fit;
 mod installed;
 mod layers;
 mod record;
+mod requirements;
 mod scripts;
 mod uv;
 
 use std::path::{Path, PathBuf};
 
-use nuages_model::{Progress, Sha256};
-
-pub use layers::VENV;
-use uv::Uv;
+use nuages_model::{Digest, Progress, Sha256};
 
 use self::installed::Installed;
+pub(crate) use self::installed::normal;
+pub use self::layers::VENV;
+pub use self::requirements::Requirements;
+pub(crate) use self::requirements::{At, Index, Pinned, is_hash, text};
+pub(crate) use self::uv::{Uv, has_password};
 use crate::contents::{Contents, Libc, Python};
 use crate::{BlobStore, ImageError, Tree};
 
 /// What is installed otherwise gets another folder.
-const FORMAT: &str = "packages-1";
-
-/// What is to be installed, and for what.
-#[derive(Debug, Clone)]
-pub struct Requirements {
-    /// A `requirements.txt` in which every package has its version and its hashes.
-    pub file: PathBuf,
-    /// The platform, such as `linux/amd64`.
-    pub platform: String,
-}
+pub(crate) const FORMAT: &str = "packages-1";
 
 /// Packages that are installed on this machine for an image.
 #[derive(Debug, Clone)]
@@ -53,28 +48,18 @@ impl Packages {
         store: &BlobStore,
         progress: &Progress,
     ) -> Result<Self, ImageError> {
-        let Requirements { file, platform } = requirements;
-        let python = base.python.clone().ok_or_else(|| ImageError::Packages {
-            why: "the base image has no Python on its PATH".into(),
-            hint: Some("name a base that has one, such as python:3.13-slim, in `[build] base`".into()),
-        })?;
-        let target = target(base.libc, platform)?;
-        let text = std::fs::read(file).map_err(ImageError::file("read", file))?;
-        let mut key = Sha256::new();
-        for part in [FORMAT.as_bytes(), uv::PIN.as_bytes(), target.as_bytes(), &text] {
-            key.update(&(part.len() as u64).to_le_bytes());
-            key.update(part);
-        }
-        key.update(&python.version.0.to_le_bytes());
-        key.update(&python.version.1.to_le_bytes());
-        let folder = store.packages().join(key.finish().hex());
+        let python = python(base)?.clone();
+        let folder = store.packages().join(requirements.key(base)?.hex());
         if !folder.is_dir() {
             let uv = Uv::obtain(&store.packages(), progress).await?;
             let part = tempfile::tempdir_in(store.packages()).map_err(ImageError::file("write", store.packages()))?;
-            uv.install(file, part.path(), &target, python.version, progress).await?;
-            fit::check(&Installed::read(part.path())?, base, platform)?;
+            let target = target(base.libc, requirements.platform())?;
+            let into = part.path().join("packages");
+            uv.install(requirements, &into, &target, python.version, progress)
+                .await?;
+            fit::check(&Installed::read(&into)?, base, requirements.platform())?;
             // Another process may have been faster; what it made is the same.
-            let made = std::fs::rename(part.path(), &folder);
+            let made = std::fs::rename(&into, &folder);
             if !folder.is_dir() {
                 made.map_err(ImageError::file("write", &folder))?;
             }
@@ -97,9 +82,39 @@ impl Packages {
     }
 }
 
+impl Requirements {
+    /// What tells the layers of these packages on this base from any others. Nothing is installed for it.
+    pub fn key(&self, base: &Contents) -> Result<Digest, ImageError> {
+        let (major, minor) = python(base)?.version;
+        let (target, python) = (target(base.libc, self.platform())?, format!("{major}.{minor}"));
+        let mut key = Sha256::new();
+        for part in [FORMAT, uv::PIN, &target, &python, &self.text()] {
+            key.update(&(part.len() as u64).to_le_bytes());
+            key.update(part.as_bytes());
+        }
+        Ok(key.finish())
+    }
+}
+
+/// The Python that packages are for.
+pub(crate) fn python(base: &Contents) -> Result<&Python, ImageError> {
+    base.python.as_ref().ok_or_else(|| {
+        ImageError::packages(
+            "the base image has no Python on its PATH",
+            Some("name a base that has one, such as python:3.13-slim, in `[build] base`".into()),
+        )
+    })
+}
+
+/// The version of uv that is used.
+pub(crate) fn uv_version() -> &'static str {
+    let first = uv::PIN.lines().next().unwrap_or_default();
+    first.trim_start_matches("uv==").trim_end_matches('\\').trim()
+}
+
 /// For what wheels are wanted, in uv's words. A wheel for an older glibc runs on a newer one, so the newest that uv knows
 /// and the base has is asked for.
-fn target(libc: Option<Libc>, platform: &str) -> Result<String, ImageError> {
+pub(crate) fn target(libc: Option<Libc>, platform: &str) -> Result<String, ImageError> {
     const KNOWN: [u32; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
     let machine = match platform {
         "linux/amd64" => "x86_64",

@@ -2,29 +2,36 @@
 //!
 //! Invariant: it comes from the package index that pip uses, and only with one of the hashes that are pinned here.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use nuages_model::{Digest, Progress};
 use tokio::process::Command;
 
+use super::fit;
+use super::installed::Installed;
+use super::requirements::{Index, Requirements};
 use crate::ImageError;
 
 /// The version, and the hashes of its wheels for every platform.
 pub(super) const PIN: &str = include_str!("uv.txt");
 
+/// uv would fetch a Python of the image's version for this machine, which nobody runs.
+const NO_PYTHON: (&str, &str) = ("UV_PYTHON_DOWNLOADS", "never");
+
 /// So many of the last lines tell why it failed.
 const TAIL: usize = 12;
 
-pub(super) struct Uv {
+pub(crate) struct Uv {
     program: PathBuf,
     /// What pip is told of indexes and certificates; uv does not read pip's settings.
-    settings: Vec<(&'static str, String)>,
+    settings: Vec<(String, String)>,
 }
 
 impl Uv {
     /// Finds it in the cache, or has pip fetch it.
-    pub(super) async fn obtain(cache: &Path, progress: &Progress) -> Result<Self, ImageError> {
+    pub(crate) async fn obtain(cache: &Path, progress: &Progress) -> Result<Self, ImageError> {
         let folder = cache.join(format!("uv-{}", &Digest::of(PIN.as_bytes()).hex()[..16]));
         let program = folder.join("bin").join(if cfg!(windows) { "uv.exe" } else { "uv" });
         let python = python().await?;
@@ -59,43 +66,131 @@ impl Uv {
         })
     }
 
-    /// Unpacks what a lock names into a folder.
+    /// Unpacks what a list names into a folder, which is made.
     pub(super) async fn install(
         &self,
-        lock: &Path,
+        requirements: &Requirements,
         into: &Path,
         target: &str,
         (major, minor): (u32, u32),
         progress: &Progress,
     ) -> Result<(), ImageError> {
         progress.status("fetching packages");
-        let mut uv = Command::new(&self.program);
-        uv.args([
-            "pip",
-            "install",
-            "--quiet",
-            "--require-hashes",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-        ]);
-        uv.args([
-            "--python-platform",
-            target,
-            "--python-version",
-            &format!("{major}.{minor}"),
-        ]);
-        // Files of uv's own cache may be replaced in place; copies are ours.
-        uv.args(["--link-mode", "copy", "--no-compile-bytecode", "--target"])
-            .arg(into);
-        let lock = std::path::absolute(lock).map_err(ImageError::file("find", lock))?;
-        // A project's own settings of uv, such as its indexes, stand beside its lock.
-        if let Some(folder) = lock.parent() {
-            uv.current_dir(folder);
+        let python = format!("{major}.{minor}");
+        let wanted = |into: &Path| {
+            // Files of uv's own cache may be replaced in place; copies are ours.
+            let mut words: Vec<OsString> = ["pip", "install", "--quiet", "--no-deps", "--link-mode", "copy"]
+                .map(OsString::from)
+                .into();
+            let of_target = [
+                "--no-compile-bytecode",
+                "--python-platform",
+                target,
+                "--python-version",
+                &python,
+                "--target",
+            ];
+            words.extend(of_target.map(OsString::from));
+            words.push(into.into());
+            words
+        };
+        let beside = into.parent().unwrap_or(into);
+        let (hashed, commits) = requirements.lines()?;
+        std::fs::create_dir_all(into).map_err(ImageError::file("write", into))?;
+        let mut built = false;
+        if requirements.has_hashed() {
+            let list = written(beside, "hashed.txt", &hashed)?;
+            // The hash decides which file it is, so it makes no difference which index has it.
+            let with_hashes = [
+                "--require-hashes",
+                "--index-strategy",
+                "unsafe-best-match",
+                "--requirement",
+            ];
+            let mut strict = wanted(into);
+            strict.extend(["--only-binary", ":all:"].map(OsString::from));
+            strict.extend(with_hashes.map(OsString::from));
+            strict.push(list.clone().into());
+            let done = self.run_for(requirements, &strict, "uv could not fetch them").await;
+            if let Err(error) = done {
+                if !lacks_wheel(&error.to_string()) {
+                    return Err(error);
+                }
+                progress.status("building packages that are published as source alone");
+                std::fs::remove_dir_all(into).map_err(ImageError::file("write", into))?;
+                std::fs::create_dir_all(into).map_err(ImageError::file("write", into))?;
+                let mut words = wanted(into);
+                words.extend(with_hashes.map(OsString::from));
+                words.push(list.into());
+                let what = "a package is published as source alone, and uv could not build it";
+                self.run_for(requirements, &words, what).await?;
+                built = true;
+            }
         }
-        uv.arg("--requirement").arg(&lock);
+        if !commits.is_empty() {
+            progress.status("building packages that come from repositories");
+            let mut words = wanted(into);
+            words.push("--requirement".into());
+            words.push(written(beside, "commits.txt", &commits)?.into());
+            self.run_for(requirements, &words, "uv could not build what comes from a repository")
+                .await?;
+            built = true;
+        }
+        if built {
+            fit::for_any_machine(&Installed::read(into)?)?;
+        }
+        Ok(())
+    }
+
+    /// Runs it in a project's folder, where the project's own settings of uv, such as its indexes, stand.
+    pub(crate) async fn run(&self, words: &[&str], folder: &Path, what: &str) -> Result<String, ImageError> {
+        let mut uv = Command::new(&self.program);
+        uv.args(words).current_dir(folder);
         uv.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        said(uv, "uv could not fetch them").await.map(drop)
+        uv.env(NO_PYTHON.0, NO_PYTHON.1);
+        said(uv, what).await
+    }
+
+    async fn run_for(&self, requirements: &Requirements, words: &[OsString], what: &str) -> Result<(), ImageError> {
+        let mut uv = Command::new(&self.program);
+        uv.args(words).current_dir(&requirements.folder);
+        let mut settings = self.settings.clone();
+        indexes(&requirements.indexes, &mut settings, |name| std::env::var(name).ok());
+        uv.envs(settings).env(NO_PYTHON.0, NO_PYTHON.1);
+        said(uv, what).await.map(drop)
+    }
+}
+
+fn written(folder: &Path, name: &str, content: &str) -> Result<PathBuf, ImageError> {
+    let path = folder.join(name);
+    std::fs::write(&path, content).map_err(ImageError::file("write", &path))?;
+    std::path::absolute(&path).map_err(ImageError::file("find", &path))
+}
+
+/// Indexes with a name, and the passwords that Poetry's users have in the environment, in uv's words.
+fn indexes(indexes: &[Index], settings: &mut Vec<(String, String)>, told: impl Fn(&str) -> Option<String>) {
+    for index in indexes {
+        let Index::Named { name, url } = index else { continue };
+        let there = settings
+            .iter()
+            .find(|(variable, _)| variable == "UV_INDEX")
+            .map(|(_, value)| value.clone());
+        let there = there.or_else(|| told("UV_INDEX")).unwrap_or_default();
+        settings.retain(|(variable, _)| variable != "UV_INDEX");
+        settings.push(("UV_INDEX".to_owned(), format!("{there} {name}={url}").trim().to_owned()));
+        let upper = |keep: fn(char) -> bool| {
+            let letters = name.chars().map(|c| if keep(c) { c.to_ascii_uppercase() } else { '_' });
+            letters.collect::<String>()
+        };
+        for part in ["USERNAME", "PASSWORD"] {
+            let of_uv = format!("UV_INDEX_{}_{part}", upper(|c| c.is_ascii_alphanumeric()));
+            let of_poetry = format!("POETRY_HTTP_BASIC_{}_{part}", upper(|c| c != '-' && c != '.'));
+            if told(&of_uv).is_none()
+                && let Some(value) = told(&of_poetry)
+            {
+                settings.push((of_uv, value));
+            }
+        }
     }
 }
 
@@ -117,7 +212,7 @@ async fn python() -> Result<PathBuf, ImageError> {
 }
 
 /// What pip was told, in uv's words, unless uv was told itself.
-async fn settings(python: &Path) -> Vec<(&'static str, String)> {
+async fn settings(python: &Path) -> Vec<(String, String)> {
     let mut asks = Command::new(python);
     asks.args(["-m", "pip", "config", "list"]).stdin(Stdio::null());
     let Ok(output) = asks.output().await else {
@@ -127,6 +222,7 @@ async fn settings(python: &Path) -> Vec<(&'static str, String)> {
     translate(&String::from_utf8_lossy(&output.stdout))
         .into_iter()
         .filter(|(name, _)| !told(name))
+        .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }
 
@@ -172,11 +268,7 @@ async fn said(mut command: Command, what: &str) -> Result<String, ImageError> {
 fn advice(said: &str) -> Option<String> {
     let hint = if said.contains("--require-hashes") || said.contains("hash") && said.contains("missing") {
         "write the versions and hashes of all packages: `uv pip compile --universal --generate-hashes requirements.in -o requirements.txt`"
-    } else if said.contains("no wheels")
-        || said.contains("no usable wheels")
-        || said.contains("only-binary")
-        || said.contains("no source distribution")
-    {
+    } else if lacks_wheel(said) || said.contains("no source distribution") {
         "a package has no wheel for the base image: choose another version, another base, or `builder = \"docker\"`"
     } else if said.contains("error sending request") || said.contains("dns error") || said.contains("timed out") {
         "check that the package index is reachable: `python3 -m pip config list` shows which one is used"
@@ -184,6 +276,25 @@ fn advice(said: &str) -> Option<String> {
         return None;
     };
     Some(hint.to_owned())
+}
+
+/// Whether a package is there as source alone.
+fn lacks_wheel(said: &str) -> bool {
+    ["no wheels", "no usable wheels", "only-binary"]
+        .iter()
+        .any(|word| said.contains(word))
+}
+
+/// Whether an address holds a password itself, and not the name of a variable.
+pub(crate) fn has_password(address: &str) -> bool {
+    let after = address.split_once("://").map_or("", |(_, after)| after);
+    let host = after.split(['/', '#', '?']).next().unwrap_or_default();
+    let user = host.rsplit_once('@').map(|(user, _)| user);
+    let of_variables = |text: &str| {
+        text.split(':')
+            .all(|part| part.starts_with("${") && part.ends_with('}') || part == "git")
+    };
+    user.is_some_and(|user| !of_variables(user))
 }
 
 /// An index's address may hold a password.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod build;
+mod dependencies;
 mod dockerignore;
 mod export;
 mod packages;

@@ -10,22 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{BASE, engine, project, remove_image};
 
+fn requirements(file: &Path) -> Result<Requirements, ImageError> {
+    Requirements::of_file(file, "linux/amd64")
+}
+
 /// The sample's lock.
-fn requirements(file: &Path) -> Requirements {
-    Requirements {
-        file: file.to_owned(),
-        platform: "linux/amd64".into(),
-    }
-}
-
 fn sample() -> Requirements {
-    requirements(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../django-sample/requirements.txt"))
+    requirements(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../django-sample/requirements.txt")).unwrap()
 }
-
-/// A package that is published as source alone.
-const SOURCE: &str = "\
-uwsgi==2.0.28 --hash=sha256:79ca1891ef2df14508ab0471ee8c0eb94bd2d51d03f32f90c4bbe557ab1e99d0
-";
 
 const IMPORTS: &str = "\
 import sys, django, psycopg, gunicorn, whitenoise
@@ -117,26 +109,18 @@ async fn what_does_not_fit_is_refused_by_name() {
         Err(error @ ImageError::Packages { .. }) => (error.to_string(), error.hint().unwrap_or_default()),
         Err(error) => panic!("{error:?}"),
     };
-    let folder = project(&[
-        ("unhashed.txt", "sqlparse==0.6.1\n"),
-        ("unpinned.txt", "sqlparse\n"),
-        ("source.txt", SOURCE),
-    ]);
+    let folder = project(&[("unhashed.txt", "sqlparse==0.6.1\n"), ("unpinned.txt", "sqlparse\n")]);
     for name in ["unhashed.txt", "unpinned.txt"] {
-        let (said, hint) = refused(&contents, requirements(&folder.path().join(name))).await;
-        assert!(said.contains("sqlparse"), "{said}");
-        assert!(hint.contains("--generate-hashes"), "{said}: {hint}");
+        let error = requirements(&folder.path().join(name)).unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(error.to_string().contains("sqlparse"), "{error}");
+        assert!(hint.contains("--generate-hashes"), "{error}: {hint}");
     }
     // A base without the library that a package was compiled against.
     let mut without = contents.clone();
     without.libraries.retain(|library| !library.starts_with("libm.so"));
     let (said, _) = refused(&without, sample()).await;
     assert!(said.contains("needs the library libm.so.6"), "{said}");
-    let (said, hint) = refused(&contents, requirements(&folder.path().join("source.txt"))).await;
-    assert!(
-        said.contains("uwsgi") && hint.contains("has no wheel"),
-        "{said}: {hint}"
-    );
     let none = nuages_image::Contents {
         python: None,
         ..contents
