@@ -16,7 +16,7 @@ struct Soak {
     usual: u32,
 }
 
-const SOAKS: [Soak; 5] = [
+const SOAKS: [Soak; 6] = [
     Soak {
         name: "kills",
         what: "kill -9 at times drawn at random, then resume or abort",
@@ -52,6 +52,13 @@ const SOAKS: [Soak; 5] = [
         variable: "NUAGES_FUZZ_CASES",
         usual: 2000,
     },
+    Soak {
+        name: "dockerignore",
+        what: "a .dockerignore drawn at random, and what the docker command sends for it",
+        test: "keeps_and_leaves_out_what_the_docker_command_does",
+        variable: "NUAGES_SOAK_DOCKERIGNORE",
+        usual: 5000,
+    },
 ];
 
 /// More than there are.
@@ -64,7 +71,7 @@ pub(crate) fn run(name: Option<&str>, count: Option<u32>, seed: Option<u64>) -> 
                 ALL => "all cases".to_owned(),
                 usual => format!("{usual} times"),
             };
-            tools::say(&format!("{:<8} {} ({times})", soak.name, soak.what));
+            tools::say(&format!("{:<12} {} ({times})", soak.name, soak.what));
         }
         return Ok(());
     };

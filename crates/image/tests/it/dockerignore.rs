@@ -1,4 +1,4 @@
-//! `.dockerignore` beside the `docker` command: the same patterns and files, the same list.
+//! `.dockerignore` beside the `docker` command and the engine: the same patterns and files, the same list.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::process::Command;
 
 use nuages_image::{Context, dockerignore::Ignore};
 use nuages_model::Progress;
+use nuages_testkit::http::{FakeServer, text};
 
 use crate::{engine, project, write};
 
@@ -107,28 +108,129 @@ fn classic_prunes(patterns: &str, ignore: &Ignore, path: &str) -> bool {
     })
 }
 
+/// A folder of all the paths, with a `.dockerignore` that the dice wrote.
+fn drawn(dice: &mut Dice) -> (tempfile::TempDir, String) {
+    let folder = project(&[("Dockerfile", "FROM scratch\nCOPY . /ctx\n")]);
+    for path in PATHS {
+        write(folder.path(), path, path);
+    }
+    let patterns: Vec<_> = (0..=dice.roll(4)).map(|_| dice.pattern()).collect();
+    let patterns = patterns.join("\n");
+    write(folder.path(), ".dockerignore", &patterns);
+    (folder, patterns)
+}
+
+/// What we would send, without what the classic client does not look into.
+fn as_the_classic_client(patterns: &str, ours: BTreeSet<String>) -> BTreeSet<String> {
+    let ignore = Ignore::parse(patterns).unwrap();
+    let ours = ours.into_iter();
+    ours.filter(|path| !classic_prunes(patterns, &ignore, path)).collect()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn seed() -> u64 {
+    number("NUAGES_SEED").unwrap_or(20_261_121)
+}
+
+/// An engine that takes every context and builds nothing: only what was sent is looked at.
+async fn taker() -> FakeServer {
+    FakeServer::start(|request| async move {
+        let path = request.uri().path();
+        if path.ends_with("/build") {
+            return text(200, "{\"aux\":{\"ID\":\"sha256:0\"}}\n");
+        }
+        let mut answer = text(if path.ends_with("/_ping") { 200 } else { 404 }, "{}");
+        for (name, value) in [
+            ("api-version", "1.41"),
+            ("ostype", "linux"),
+            ("content-type", "application/json"),
+        ] {
+            answer.headers_mut().insert(name, value.parse().unwrap());
+        }
+        answer
+    })
+    .await
+}
+
+/// What the `docker` command packs for such an engine; nothing where it refuses the patterns.
+async fn docker_packs(folder: &Path, engine: &FakeServer) -> Option<BTreeSet<String>> {
+    let before = engine.requests().len();
+    let output = tokio::process::Command::new("docker")
+        .args(["build", "--quiet", "."])
+        .env("DOCKER_BUILDKIT", "0")
+        .env("DOCKER_HOST", format!("tcp://{}", engine.address()))
+        .env_remove("DOCKER_CONTEXT")
+        .env_remove("DOCKER_TLS_VERIFY")
+        .current_dir(folder)
+        .output()
+        .await
+        .expect("the docker command runs");
+    let requests = engine.requests();
+    let Some(sent) = requests[before..]
+        .iter()
+        .find(|request| request.uri().path().ends_with("/build"))
+    else {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains("error checking context"),
+            "the docker command sent nothing: {said}"
+        );
+        return None;
+    };
+    let mut archive = tar::Archive::new(sent.body().as_ref());
+    let entries = archive.entries().unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.header().entry_type().is_file());
+    Some(files.map(|entry| entry.path().unwrap().display().to_string()).collect())
+}
+
+/// The command sends the Dockerfile and `.dockerignore` in any case, and an engine takes them away again.
+fn without_its_own(mut files: BTreeSet<String>) -> BTreeSet<String> {
+    files.remove("Dockerfile");
+    files.remove(".dockerignore");
+    files
+}
+
+#[tokio::test]
+async fn keeps_and_leaves_out_what_the_docker_command_does() {
+    let seed = seed();
+    let cases = number("NUAGES_SOAK_DOCKERIGNORE").unwrap_or(200);
+    let engine = taker().await;
+    let mut dice = Dice(seed);
+    let (mut compared, mut some, mut refused) = (0, 0, 0);
+    for case in 0..cases {
+        let (folder, patterns) = drawn(&mut dice);
+        let says = format!("seed {seed}, case {case}: {patterns:?}");
+        match (docker_packs(folder.path(), &engine).await, we_send(folder.path())) {
+            (Some(theirs), Some(ours)) => {
+                let ours = without_its_own(as_the_classic_client(&patterns, ours));
+                let theirs = without_its_own(theirs);
+                assert_eq!(theirs, ours, "{says}");
+                compared += 1;
+                some += u64::from(!ours.is_empty() && ours.len() < PATHS.len());
+            }
+            (None, None) => refused += 1,
+            (theirs, ours) => panic!("{says}: {theirs:?} {ours:?}"),
+        }
+    }
+    println!("{cases} .dockerignore files (NUAGES_SEED={seed}): {compared} the same, {refused} refused by both");
+    assert!(
+        some > cases / 4,
+        "only {some} of {cases} left something out and something in"
+    );
+}
+
 #[tokio::test]
 async fn keeps_and_leaves_out_what_docker_does() {
     // The engine is asked for through our own connection first, for its clear error.
     engine().await;
-    let seed = std::env::var("NUAGES_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(20_261_121);
-    let cases = std::env::var("NUAGES_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(25);
+    let (seed, cases) = (seed(), number("NUAGES_CASES").unwrap_or(25));
     let mut dice = Dice(seed);
     let mut compared = 0;
     for case in 0..cases {
-        let folder = project(&[("Dockerfile", "FROM scratch\nCOPY . /ctx\n")]);
-        for path in PATHS {
-            write(folder.path(), path, path);
-        }
-        let patterns: Vec<_> = (0..=dice.roll(4)).map(|_| dice.pattern()).collect();
-        let patterns = patterns.join("\n");
-        write(folder.path(), ".dockerignore", &patterns);
+        let (folder, patterns) = drawn(&mut dice);
         let says = format!("seed {seed}, case {case}: {patterns:?}");
         let (theirs, ours) = (docker_sends(folder.path()), we_send(folder.path()));
         let (Some(theirs), Some(ours)) = (&theirs, &ours) else {
@@ -141,12 +243,7 @@ async fn keeps_and_leaves_out_what_docker_does() {
             continue;
         };
         compared += 1;
-        let ignore = Ignore::parse(&patterns).unwrap();
-        let ours: BTreeSet<_> = ours
-            .iter()
-            .filter(|path| !classic_prunes(&patterns, &ignore, path))
-            .cloned()
-            .collect();
+        let ours = as_the_classic_client(&patterns, ours.clone());
         assert_eq!(*theirs, ours, "{says}");
     }
     assert!(compared > cases / 3, "only {compared} of {cases} could be compared");
