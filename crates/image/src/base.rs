@@ -205,7 +205,7 @@ fn read<T: serde::de::DeserializeOwned>(content: &[u8], what: &str) -> Result<T,
 }
 
 /// The configuration; what was read once is known.
-async fn config(
+pub(crate) async fn config(
     source: &dyn BlobSource,
     named: &Descriptor,
     store: &BlobStore,
@@ -224,14 +224,14 @@ async fn config(
     Ok(store.get(&named.digest)?.unwrap_or_default())
 }
 
-fn is_index(media_type: &str) -> bool {
+pub(crate) fn is_index(media_type: &str) -> bool {
     matches!(
         media_type,
         "application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json"
     )
 }
 
-fn own(from: &oci_spec::image::Descriptor) -> Result<Descriptor, String> {
+pub(crate) fn own(from: &oci_spec::image::Descriptor) -> Result<Descriptor, String> {
     let digest = from.digest().to_string();
     Ok(Descriptor {
         media_type: from.media_type().to_string(),
@@ -256,7 +256,7 @@ fn oci(layer: Descriptor) -> Result<Descriptor, String> {
     })
 }
 
-fn diff_ids(config: &Value) -> Result<Vec<Digest>, String> {
+pub(crate) fn diff_ids(config: &Value) -> Result<Vec<Digest>, String> {
     #[derive(Deserialize)]
     struct Config {
         rootfs: RootFs,

@@ -131,7 +131,7 @@ pub async fn export(
         digest: config_digest,
         size: config_content.len() as u64,
     };
-    let manifest = manifest(&config, layers.iter().map(|layer| &layer.descriptor));
+    let manifest = manifest(&config, layers.iter().map(|layer| (&layer.descriptor, None)));
     Ok(Exported {
         digest: Digest::of(&manifest),
         manifest,
@@ -140,6 +140,9 @@ pub async fn export(
         layers,
     })
 }
+
+/// What a manifest tells of a layer.
+pub(crate) type Annotations = BTreeMap<&'static str, String>;
 
 async fn image_id(engine: &Engine, image: &str) -> Result<Option<Digest>, ImageError> {
     if engine.info().containerd_store {
@@ -153,21 +156,36 @@ async fn image_id(engine: &Engine, image: &str) -> Result<Option<Digest>, ImageE
     Ok(found.id.and_then(|id| id.parse().ok()))
 }
 
-/// The manifest, byte for byte the same for the same descriptors.
-pub(crate) fn manifest<'a>(config: &Descriptor, layers: impl Iterator<Item = &'a Descriptor>) -> Bytes {
+/// The manifest, byte for byte the same for the same descriptors and what is told of each layer.
+pub(crate) fn manifest<'a>(
+    config: &Descriptor,
+    layers: impl Iterator<Item = (&'a Descriptor, Option<Annotations>)>,
+) -> Bytes {
+    #[derive(serde::Serialize)]
+    struct Listed<'a> {
+        #[serde(flatten)]
+        descriptor: &'a Descriptor,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        annotations: Option<Annotations>,
+    }
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Manifest<'a> {
         schema_version: u8,
         media_type: &'static str,
         config: &'a Descriptor,
-        layers: Vec<&'a Descriptor>,
+        layers: Vec<Listed<'a>>,
     }
     let manifest = Manifest {
         schema_version: 2,
         media_type: MANIFEST,
         config,
-        layers: layers.collect(),
+        layers: layers
+            .map(|(descriptor, annotations)| Listed {
+                descriptor,
+                annotations,
+            })
+            .collect(),
     };
     // Strings and numbers always serialise.
     serde_json::to_vec(&manifest).unwrap_or_default().into()
@@ -300,7 +318,7 @@ mod tests {
             digest,
             size: 2,
         };
-        let text = String::from_utf8(manifest(&config, [&layer].into_iter()).to_vec()).unwrap();
+        let text = String::from_utf8(manifest(&config, [(&layer, None)].into_iter()).to_vec()).unwrap();
         insta::assert_snapshot!(text);
     }
 

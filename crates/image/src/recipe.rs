@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use nuages_model::{BlobSink, Descriptor, Digest, Progress};
@@ -12,12 +12,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::export::{CONFIG, Exported, Layer, manifest};
+use crate::export::{Annotations, CONFIG, Exported, Layer, manifest};
 use crate::push::{Pushed, Sending, send};
+use crate::reuse::{INPUT, PART, Reused};
 use crate::{Base, BlobStore, Engine, ImageError, Tree, docker_archive};
 
 /// When every image was made, as far as it says: what is the same has the same digest.
 const CREATED: &str = "1980-01-02T00:00:00Z";
+
+/// Before a layer's title in an image's history.
+pub(crate) const CREATED_BY: &str = "nuages: ";
 
 /// What of a base's configuration an image keeps; the rest tells of the machine that made the base.
 const KEPT: [&str; 8] = [
@@ -71,8 +75,24 @@ pub struct Runtime {
 #[derive(Debug, Clone)]
 pub struct Recipe {
     base: Base,
-    layers: Vec<(String, Tree)>,
+    layers: Vec<Put>,
     runtime: Runtime,
+}
+
+/// A layer that is put on the base.
+#[derive(Debug, Clone)]
+struct Put {
+    title: String,
+    content: Content,
+    /// What it was made from, and which part of that it is: `1/3`.
+    input: Option<(Digest, String)>,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Tree(Tree),
+    /// Made before, for an image that is kept somewhere.
+    Reused(Reused),
 }
 
 impl Recipe {
@@ -89,8 +109,39 @@ impl Recipe {
     #[must_use]
     pub fn layer(mut self, title: impl Into<String>, tree: Tree) -> Self {
         if !tree.is_empty() {
-            self.layers.push((title.into(), tree));
+            self.layers.push(Put {
+                title: title.into(),
+                content: Content::Tree(tree),
+                input: None,
+            });
         }
+        self
+    }
+
+    /// Puts layers on it that were all made from one input, which the manifest tells of each. Whoever has the same input
+    /// finds them there again (see [`Previous`](crate::Previous)), and need not make them.
+    #[must_use]
+    pub fn made_from(mut self, input: &Digest, layers: impl IntoIterator<Item = (String, Tree)>) -> Self {
+        let layers: Vec<_> = layers.into_iter().filter(|(_, tree)| !tree.is_empty()).collect();
+        let count = layers.len();
+        let puts = layers.into_iter().enumerate().map(|(number, (title, tree))| Put {
+            title,
+            content: Content::Tree(tree),
+            input: Some((input.clone(), format!("{}/{count}", number + 1))),
+        });
+        self.layers.extend(puts);
+        self
+    }
+
+    /// Puts layers on it that an earlier image has. The image is the same as with [`made_from`](Self::made_from); nothing
+    /// is read or made for it, unless it goes to where they are not.
+    #[must_use]
+    pub fn reuse(mut self, layers: impl IntoIterator<Item = Reused>) -> Self {
+        self.layers.extend(layers.into_iter().map(|layer| Put {
+            title: layer.title.clone(),
+            input: Some((layer.input.clone(), layer.part.clone())),
+            content: Content::Reused(layer),
+        }));
         self
     }
 
@@ -114,8 +165,11 @@ impl Recipe {
                 .has(&layer.descriptor.digest)
                 .then(|| store.path(&layer.descriptor.digest));
         }
-        for (title, tree) in &self.layers {
-            layers.push(made(title, tree, store, progress, whole)?);
+        for put in &self.layers {
+            layers.push(match &put.content {
+                Content::Tree(tree) => made(&put.title, tree, store, progress, whole)?,
+                Content::Reused(reused) => reused.layer(store),
+            });
         }
         let config_content = Bytes::from(self.config(&layers).to_string());
         let config = Descriptor {
@@ -123,7 +177,12 @@ impl Recipe {
             digest: store.put(&config_content)?,
             size: config_content.len() as u64,
         };
-        let manifest = manifest(&config, layers.iter().map(|layer| &layer.descriptor));
+        let told = self.layers.iter().map(|put| {
+            let (input, part) = put.input.as_ref()?;
+            Some(Annotations::from([(INPUT, input.to_string()), (PART, part.clone())]))
+        });
+        let told = std::iter::repeat_n(None, self.base.layers().len()).chain(told);
+        let manifest = manifest(&config, layers.iter().map(|layer| &layer.descriptor).zip(told));
         Ok(Exported {
             digest: Digest::of(&manifest),
             manifest,
@@ -215,9 +274,9 @@ impl Recipe {
     /// Puts it together with every layer in the store.
     async fn here(&self, store: &BlobStore, progress: &Progress) -> Result<Exported, ImageError> {
         let mut image = self.in_background(store, progress, true).await?;
-        for layer in &mut image.layers {
+        for (number, layer) in image.layers.iter_mut().enumerate() {
             if layer.file.is_none() {
-                layer.file = Some(self.base.fetch(&layer.descriptor, store, progress).await?);
+                layer.file = self.fetch(number, layer, store, progress).await?;
             }
         }
         Ok(image)
@@ -228,7 +287,24 @@ impl Recipe {
         blocking(self.base.name(), move || recipe.assemble(&store, &progress, whole)).await
     }
 
-    /// Reads the base's layers that the far side lacks.
+    /// A layer that was not made here: of the base, or of an earlier image.
+    async fn fetch(
+        &self,
+        number: usize,
+        layer: &Layer,
+        store: &BlobStore,
+        progress: &Progress,
+    ) -> Result<Option<PathBuf>, ImageError> {
+        let Some(own) = number.checked_sub(self.base.layers().len()) else {
+            return self.base.fetch(&layer.descriptor, store, progress).await.map(Some);
+        };
+        match self.layers.get(own).map(|put| &put.content) {
+            Some(Content::Reused(reused)) => reused.fetch(store, progress).await.map(Some),
+            _ => Ok(layer.file.clone()),
+        }
+    }
+
+    /// Reads the layers of the base and of earlier images that the far side lacks.
     async fn complete(
         &self,
         mut image: Exported,
@@ -236,9 +312,15 @@ impl Recipe {
         sink: &dyn BlobSink,
         progress: &Progress,
     ) -> Result<Exported, ImageError> {
-        for layer in image.layers.iter_mut().take(self.base.layers().len()) {
+        for (number, layer) in image.layers.iter_mut().enumerate() {
+            let made = number
+                .checked_sub(self.base.layers().len())
+                .and_then(|own| self.layers.get(own));
+            if made.is_some_and(|put| matches!(put.content, Content::Tree(_))) {
+                continue;
+            }
             if layer.file.is_none() && !sink.has(&layer.descriptor.digest).await? {
-                layer.file = Some(self.base.fetch(&layer.descriptor, store, progress).await?);
+                layer.file = self.fetch(number, layer, store, progress).await?;
             }
         }
         Ok(image)
@@ -261,8 +343,8 @@ impl Recipe {
             .and_then(Value::as_array)
             .cloned()
             .unwrap_or_default();
-        let titles = self.layers.iter().map(|(title, _)| title);
-        history.extend(titles.map(|title| json!({ "created": CREATED, "created_by": format!("nuages: {title}") })));
+        let titles = self.layers.iter().map(|put| &put.title);
+        history.extend(titles.map(|title| json!({ "created": CREATED, "created_by": format!("{CREATED_BY}{title}") })));
         config.insert("history".into(), history.into());
         let run = config.entry("config").or_insert_with(|| json!({}));
         if !run.is_object() {

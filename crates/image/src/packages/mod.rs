@@ -76,6 +76,18 @@ impl Packages {
         packages.map(|package| (package.name.as_str(), package.version.as_str()))
     }
 
+    /// Those that others lack: what checks need beside what the application has. Their layers go on top of the others'.
+    #[must_use]
+    pub fn beside(&self, others: &Self) -> Self {
+        let there = |package: &installed::Package| {
+            let mut others = others.installed.packages.iter();
+            others.any(|other| (&other.name, &other.version) == (&package.name, &package.version))
+        };
+        let mut beside = self.clone();
+        beside.installed.packages.retain(|package| !there(package));
+        beside
+    }
+
     /// The layers in their order, each with a title. They make up a virtual environment at [`VENV`].
     pub fn layers(&self) -> Result<Vec<(String, Tree)>, ImageError> {
         layers::of(&self.installed, &self.python)

@@ -12,7 +12,7 @@ use nuages_model::{Digest, Progress};
 use crate::{Said, project, write};
 
 /// What a base of Debian 12 holds.
-fn base() -> Contents {
+pub(crate) fn base() -> Contents {
     Contents {
         libc: Some(Libc::Glibc(2, 36)),
         python: Some(Python {

@@ -9,6 +9,7 @@ mod export;
 mod packages;
 mod recipe;
 mod registry;
+mod reuse;
 mod sandbox;
 
 use std::path::Path;
