@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use nuages_model::EnvName;
-use nuages_pipeline::{Ending, PipelineError};
+use nuages_pipeline::{Ending, PipelineError, Records};
 use nuages_releases::EnvironmentStore;
 use nuages_saga::{Holder, JournalStore as _, Lease, SagaError, Standing, Summary};
 use serde_json::json;
@@ -19,13 +19,18 @@ pub(crate) async fn run(app: &App, verb: LeaseVerb) -> Result<Ending, PipelineEr
 }
 
 /// The records of an environment, and its lease: neither AWS nor an emulator is asked.
-async fn find(app: &App, env: &EnvName) -> Result<(Option<EnvironmentStore>, Option<Lease>), PipelineError> {
-    let store = app.records(env).await?.store;
-    let lease = match &store {
+async fn find(app: &App, env: &EnvName) -> Result<(Records, Option<Lease>), PipelineError> {
+    let records = app.records(env).await?;
+    let lease = match &records.store {
         Some(store) => store.inspect().await.map_err(SagaError::from)?,
         None => None,
     };
-    Ok((store, lease))
+    Ok((records, lease))
+}
+
+/// What other records say of the environment is not known here.
+fn nobody(env: &EnvName, records: &Records) -> String {
+    format!("Nobody holds {env}, by the records in {}.", records.path.display())
 }
 
 async fn unfinished(store: Option<&EnvironmentStore>) -> Result<Option<Summary>, PipelineError> {
@@ -36,7 +41,7 @@ async fn unfinished(store: Option<&EnvironmentStore>) -> Result<Option<Summary>,
 }
 
 async fn show(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
-    let (_, lease) = find(app, env).await?;
+    let (records, lease) = find(app, env).await?;
     if app.json() {
         screen::object(&json!({
             "v": 1, "env": env, "lease": lease.as_ref().map(|lease| json!({
@@ -47,7 +52,7 @@ async fn show(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
         return Ok(Ending::Done);
     }
     match lease {
-        None => screen::say(&format!("Nobody holds {env}.")),
+        None => screen::say(&nobody(env, &records)),
         Some(lease) => {
             screen::say(&format!("holder    {}", lease.holder));
             screen::say(&format!("state     {}", word(standing(&lease))));
@@ -60,12 +65,12 @@ async fn show(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
 }
 
 async fn break_it(app: &App, env: &EnvName, yes: bool) -> Result<Ending, PipelineError> {
-    let (store, lease) = find(app, env).await?;
-    let (Some(store), Some(lease)) = (&store, lease) else {
+    let (records, lease) = find(app, env).await?;
+    let (Some(store), Some(lease)) = (&records.store, lease) else {
         if app.json() {
-            broken(env, false, unfinished(store.as_ref()).await?.as_ref());
+            broken(env, false, unfinished(records.store.as_ref()).await?.as_ref());
         } else {
-            screen::say(&format!("Nobody holds {env}."));
+            screen::say(&nobody(env, &records));
         }
         return Ok(Ending::Done);
     };

@@ -127,7 +127,7 @@ async fn the_records_say_what_is_to_be_finished() {
         elsewhere
             .alone(&[verb, "--env", "staging"])
             .ended(0)
-            .tells("nothing was interrupted");
+            .tells("nothing was interrupted, by the records in ");
     }
 }
 
@@ -186,7 +186,7 @@ async fn a_step_that_this_version_does_not_know_names_the_version_to_install() {
     elsewhere
         .alone(&["lease", "show", "--env", "staging"])
         .ended(0)
-        .prints("Nobody holds");
+        .prints("Nobody holds staging, by the records in ");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,6 +73,13 @@ fn a_new_project_that_follows_the_page_serves() {
     let admin = blog.get("/admin/login/");
     assert!(admin.contains("csrfmiddlewaretoken"), "{admin}");
 
+    // It has no tests, and Django's runner is content with that.
+    blog.place.edit("nuages.toml", "# tests = ", "tests = ");
+    blog.run(&["check"])
+        .ended(1)
+        .ends_telling("hint: `tests` ran no test: write one, or take the check out of nuages.toml");
+    blog.place.edit("nuages.toml", "tests = ", "# tests = ");
+
     // Without its page it has nothing at `/`, as it was made, and that is told soon.
     blog.place.edit("blog/urls.py", "    path(\"\", home),\n", "");
     blog.deploy()
