@@ -3,7 +3,8 @@
 //!
 //! A compressor's output depends on how its input arrives, so the input is cut into blocks of a fixed size, and each is
 //! compressed in one call into a gzip member of its own (RFC 1952, section 2.2: a file is a series of members). That costs
-//! less than a hundredth in size, and the blocks are compressed side by side.
+//! less than a hundredth in size, and the blocks are compressed side by side. A block that was compressed before is not
+//! compressed again.
 //!
 //! Invariant: the output depends on the input and on [`FORMAT`] alone.
 
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use nuages_model::{Digest, Sha256};
+
+use crate::members::Members;
 
 /// Names all that decides the output. It changes with the block size, the level, or the compressor's output.
 pub(crate) const FORMAT: &str = "gzip6-256k-1";
@@ -29,9 +32,32 @@ pub(crate) struct Compressed {
     pub(crate) digest: Digest,
     /// The length of the output.
     pub(crate) size: u64,
+    /// Where each block's member stands in the output.
+    pub(crate) places: Vec<Place>,
+    /// So many of them were compressed before.
+    pub(crate) recalled: usize,
 }
 
-type Job = (Vec<u8>, SyncSender<Vec<u8>>);
+/// Where a block's member stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The checksum of the block,
+    pub(crate) crc: u32,
+    /// and its length.
+    pub(crate) length: usize,
+    pub(crate) at: u64,
+    pub(crate) size: u64,
+}
+
+/// A block's member.
+struct Member {
+    content: Vec<u8>,
+    crc: u32,
+    length: usize,
+    recalled: bool,
+}
+
+type Job = (Vec<u8>, SyncSender<Member>);
 
 /// Compresses what is written to it.
 pub(crate) struct Compressor<W> {
@@ -40,23 +66,36 @@ pub(crate) struct Compressor<W> {
     /// Whether anything was compressed. Even nothing is one member: a file without any is no gzip file.
     any: bool,
     workers: Workers,
-    waiting: VecDeque<Receiver<Vec<u8>>>,
+    waiting: VecDeque<Receiver<Member>>,
     diff: Sha256,
     hash: Sha256,
     size: u64,
+    places: Vec<Place>,
+    recalled: usize,
 }
 
 impl<W: Write> Compressor<W> {
+    #[cfg(test)]
     pub(crate) fn new(output: W) -> Self {
+        Self::with(output, None)
+    }
+
+    /// With members that were made before.
+    pub(crate) fn with(output: W, members: Option<Members>) -> Self {
         Self {
             output,
             block: Vec::with_capacity(BLOCK),
             any: false,
-            workers: Workers::default(),
+            workers: Workers {
+                members: members.map(Arc::new),
+                threads: None,
+            },
             waiting: VecDeque::new(),
             diff: Sha256::new(),
             hash: Sha256::new(),
             size: 0,
+            places: Vec::new(),
+            recalled: 0,
         }
     }
 
@@ -66,7 +105,8 @@ impl<W: Write> Compressor<W> {
             let block = std::mem::take(&mut self.block);
             self.diff.update(&block);
             if self.waiting.is_empty() {
-                self.put(&member(&block))?;
+                let member = made(&block, self.workers.members.as_deref());
+                self.put(&member)?;
             } else {
                 self.hand_on(block)?;
             }
@@ -79,6 +119,8 @@ impl<W: Write> Compressor<W> {
             diff_id: self.diff.finish(),
             digest: self.hash.finish(),
             size: self.size,
+            places: self.places,
+            recalled: self.recalled,
         };
         Ok((done, self.output))
     }
@@ -95,15 +137,23 @@ impl<W: Write> Compressor<W> {
         Ok(())
     }
 
-    fn put_next(&mut self, answer: &Receiver<Vec<u8>>) -> io::Result<()> {
+    fn put_next(&mut self, answer: &Receiver<Member>) -> io::Result<()> {
         let member = answer.recv().map_err(|_| ended_early())?;
         self.put(&member)
     }
 
-    fn put(&mut self, member: &[u8]) -> io::Result<()> {
-        self.hash.update(member);
-        self.size += member.len() as u64;
-        self.output.write_all(member)
+    fn put(&mut self, member: &Member) -> io::Result<()> {
+        let size = member.content.len() as u64;
+        self.places.push(Place {
+            crc: member.crc,
+            length: member.length,
+            at: self.size,
+            size,
+        });
+        self.recalled += usize::from(member.recalled);
+        self.hash.update(&member.content);
+        self.size += size;
+        self.output.write_all(&member.content)
     }
 }
 
@@ -126,22 +176,25 @@ impl<W: Write> Write for Compressor<W> {
 }
 
 /// Threads that compress; they begin with the first block, and end when nobody gives them any more.
-#[derive(Default)]
-struct Workers(Option<(usize, SyncSender<Job>)>);
+struct Workers {
+    members: Option<Arc<Members>>,
+    threads: Option<(usize, SyncSender<Job>)>,
+}
 
 impl Workers {
     fn count(&self) -> usize {
-        self.0.as_ref().map_or(1, |(count, _)| *count)
+        self.threads.as_ref().map_or(1, |(count, _)| *count)
     }
 
-    fn take_on(&mut self, block: Vec<u8>) -> io::Result<Receiver<Vec<u8>>> {
-        let (_, jobs) = self.0.get_or_insert_with(|| {
+    fn take_on(&mut self, block: Vec<u8>) -> io::Result<Receiver<Member>> {
+        let members = &self.members;
+        let (_, jobs) = self.threads.get_or_insert_with(|| {
             let count = std::thread::available_parallelism().map_or(2, usize::from).min(8);
             let (jobs, queue) = sync_channel::<Job>(count);
             let queue = Arc::new(Mutex::new(queue));
             for _ in 0..count {
-                let queue = Arc::clone(&queue);
-                std::thread::spawn(move || work(&queue));
+                let (queue, members) = (Arc::clone(&queue), members.clone());
+                std::thread::spawn(move || work(&queue, members.as_deref()));
             }
             (count, jobs)
         });
@@ -151,12 +204,12 @@ impl Workers {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
+fn work(queue: &Mutex<Receiver<Job>>, members: Option<&Members>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((block, answer)) = job else { return };
         // Nobody waits any more when writing failed.
-        let _ = answer.send(member(&block));
+        let _ = answer.send(made(&block, members));
     }
 }
 
@@ -164,8 +217,21 @@ fn ended_early() -> io::Error {
     io::Error::other("the compressing threads ended early")
 }
 
+/// A block's member: one that was made before, or a new one.
+fn made(block: &[u8], members: Option<&Members>) -> Member {
+    let mut crc = Crc::new();
+    crc.update(block);
+    let known = members.and_then(|members| members.recall(block, crc.sum()));
+    Member {
+        recalled: known.is_some(),
+        content: known.unwrap_or_else(|| member(block, &crc)),
+        crc: crc.sum(),
+        length: block.len(),
+    }
+}
+
 /// One gzip member: no name, no time, no system.
-fn member(block: &[u8]) -> Vec<u8> {
+fn member(block: &[u8], crc: &Crc) -> Vec<u8> {
     let mut deflate = Compress::new(Compression::new(6), false);
     // Deflate's worst case is five bytes more for every 16 KiB, and a few at the end.
     let mut out = Vec::with_capacity(block.len() + block.len() / 1024 + 64);
@@ -180,8 +246,6 @@ fn member(block: &[u8]) -> Vec<u8> {
             Ok(Status::Ok | Status::BufError) | Err(_) => out.reserve(BLOCK),
         }
     }
-    let mut crc = Crc::new();
-    crc.update(block);
     out.extend_from_slice(&crc.sum().to_le_bytes());
     out.extend_from_slice(&crc.amount().to_le_bytes());
     out

@@ -38,6 +38,7 @@ mod go_pattern;
 mod gzip;
 mod inspect;
 mod layout;
+mod members;
 mod owner;
 mod packages;
 mod pins;

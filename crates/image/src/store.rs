@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ImageError;
 use crate::gzip::{self, FORMAT};
+use crate::members::Members;
 
 /// The media type of the layers that are made here.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -60,6 +61,7 @@ impl BlobStore {
         for part in [
             store.blobs(),
             store.layers(),
+            store.members().folder,
             store.archived(),
             store.selections(),
             store.contents(),
@@ -81,6 +83,14 @@ impl BlobStore {
 
     fn layers(&self) -> PathBuf {
         self.folder.join(FORMAT)
+    }
+
+    /// Where the compressed blocks of layers stand.
+    pub(crate) fn members(&self) -> Members {
+        Members {
+            folder: self.folder.join(format!("{FORMAT}-members")),
+            blobs: self.blobs(),
+        }
     }
 
     fn archived(&self) -> PathBuf {
@@ -196,7 +206,7 @@ impl BlobStore {
         let path = self.unfinished();
         let file = self.temporary().map_err(ImageError::file("write", &path))?;
         let writer = io::BufWriter::with_capacity(1024 * 1024, file);
-        let mut compressor = gzip::Compressor::new(writer);
+        let mut compressor = gzip::Compressor::with(writer, Some(self.members()));
         write(&mut compressor)?;
         let (made, writer) = compressor.finish().map_err(ImageError::file("write", &path))?;
         let file = writer
@@ -210,6 +220,7 @@ impl BlobStore {
         let path = self.path(&made.digest);
         file.persist(&path)
             .map_err(|error| ImageError::file("write", path)(error.error))?;
+        self.members().remember(&made.digest, &made.places);
         let known = Known {
             digest: made.digest.clone(),
             size: made.size,
@@ -278,6 +289,7 @@ impl BlobStore {
         for (folder, age) in [
             (self.unfinished(), ABANDONED),
             (self.layers(), REMEMBERED),
+            (self.members().folder, REMEMBERED),
             (self.archived(), REMEMBERED),
             (self.selections(), REMEMBERED),
             (self.contents(), REMEMBERED),
@@ -293,8 +305,8 @@ impl BlobStore {
             .map_err(ImageError::file("read the folder", &self.folder))?
             .flatten()
         {
-            let name = entry.file_name();
-            if name.to_string_lossy().starts_with("gzip") && name != FORMAT {
+            let ours = [self.layers(), self.members().folder].contains(&entry.path());
+            if entry.file_name().to_string_lossy().starts_with("gzip") && !ours {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
