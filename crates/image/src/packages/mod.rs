@@ -26,7 +26,7 @@ pub(crate) use self::installed::normal;
 pub use self::layers::VENV;
 pub use self::requirements::Requirements;
 pub(crate) use self::requirements::{At, Index, Pinned, is_hash, text};
-pub(crate) use self::uv::{Uv, has_password};
+pub(crate) use self::uv::{Uv, has_password, without_passwords};
 use crate::contents::{Contents, Libc, Python};
 use crate::{BlobStore, ImageError, Tree};
 
@@ -37,6 +37,7 @@ pub(crate) const FORMAT: &str = "packages-1";
 #[derive(Debug, Clone)]
 pub struct Packages {
     installed: Installed,
+    pinned: Vec<Pinned>,
     python: Python,
 }
 
@@ -66,6 +67,7 @@ impl Packages {
         }
         Ok(Self {
             installed: Installed::read(&folder)?,
+            pinned: requirements.packages.clone(),
             python,
         })
     }
@@ -74,6 +76,21 @@ impl Packages {
     pub fn list(&self) -> impl Iterator<Item = (&str, &str)> {
         let packages = self.installed.packages.iter();
         packages.map(|package| (package.name.as_str(), package.version.as_str()))
+    }
+
+    /// Name, version and METADATA of each.
+    pub(crate) fn metadata(&self) -> Result<Vec<(String, String, String)>, ImageError> {
+        let each = self.installed.packages.iter().map(|package| {
+            let path = below(&self.installed.folder, &package.info).join("METADATA");
+            let metadata = std::fs::read_to_string(&path).map_err(ImageError::file("read", path))?;
+            Ok((package.name.clone(), package.version.clone(), metadata))
+        });
+        each.collect()
+    }
+
+    /// As the lock has them, with those that are not installed here.
+    pub(crate) fn pinned(&self) -> &[Pinned] {
+        &self.pinned
     }
 
     /// Those that others lack: what checks need beside what the application has. Their layers go on top of the others'.

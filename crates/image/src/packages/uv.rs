@@ -298,7 +298,7 @@ pub(crate) fn has_password(address: &str) -> bool {
 }
 
 /// An index's address may hold a password.
-fn without_passwords(text: &str) -> String {
+pub(crate) fn without_passwords(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

@@ -24,7 +24,7 @@ pub(crate) fn base() -> Contents {
 }
 
 /// One for all tests: uv is fetched once.
-fn store() -> BlobStore {
+pub(crate) fn store() -> BlobStore {
     BlobStore::open(Path::new(env!("CARGO_TARGET_TMPDIR")).join("dependencies")).unwrap()
 }
 

@@ -11,6 +11,7 @@ mod recipe;
 mod registry;
 mod reuse;
 mod sandbox;
+mod sbom;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
