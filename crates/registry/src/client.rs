@@ -385,8 +385,8 @@ impl Registry {
         }
     }
 
-    /// The token service of the registry (Docker's "Token Authentication Specification"; with an identity token its "OAuth2
-    /// Token Authentication").
+    /// The token service of the registry: Docker's "Token Authentication Specification"; with an identity token its
+    /// "Token Authentication" by `OAuth2`.
     async fn ask_for_token(
         &self,
         what: &str,

@@ -18,7 +18,7 @@ use tokio::process::Command;
 use crate::{Credentials, RegistryError};
 
 /// A helper may ask a person to unlock a keychain, but not for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// A configuration or an answer above this is none.
 const LONGEST: u64 = 4 * 1024 * 1024;
 /// What Docker Hub's login is kept under, whatever it is called otherwise.

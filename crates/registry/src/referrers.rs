@@ -146,7 +146,7 @@ impl Repository {
                         404 | 405 => return Ok(None),
                         _ => return Err(self.registry().refused(&what, response).await),
                     }
-                    let link = self.next_page(&what, &url, &response)?;
+                    let link = Self::next_page(&what, &url, &response)?;
                     let content = self.registry().read(&what, response, LONGEST).await?;
                     Ok(Some((content, link)))
                 })

@@ -255,7 +255,7 @@ impl Repository {
     }
 
     /// Where a list goes on. The next page is of this registry, whatever host the link names.
-    pub(crate) fn next_page(&self, what: &str, url: &Url, response: &Response) -> Result<Option<Url>, RegistryError> {
+    pub(crate) fn next_page(what: &str, url: &Url, response: &Response) -> Result<Option<Url>, RegistryError> {
         let Some(link) = header(response, "link").and_then(next_page) else {
             return Ok(None);
         };
@@ -296,7 +296,7 @@ impl Repository {
                         }
                         _ => return Err(self.registry.refused(&what, response).await),
                     }
-                    let link = self.next_page(&what, &url, &response)?;
+                    let link = Self::next_page(&what, &url, &response)?;
                     let page = self.registry.read(&what, response, LONGEST_PAGE).await?;
                     let page: Page =
                         serde_json::from_slice(&page).map_err(|error| protocol(&what, error.to_string()))?;

@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::verbs::on_paused_time;
 use nuages_saga::{EventKind, Events, Level};
+use nuages_testkit::clock::on_paused_time;
 
 use super::judge::{nothing_is_left, serves, settle, told};
 use super::town::{Image, Settings, Town};
