@@ -5,13 +5,14 @@
 use std::ops::Deref;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use nuages_aws::{AwsContext, AwsSettings, EmulatorKind, Quirks};
 use nuages_config::{Config, Project};
 use nuages_emulator::EmulatorError;
 use nuages_emulator::images::{self, ImageSet, Source};
 use nuages_emulator::local::{Found, LocalEmulator, LocalSettings, LocalStatus, Running};
 use nuages_model::{AccountId, EnvName, Secret};
-use nuages_saga::{Events, MessageLevel};
+use nuages_saga::{Events, Holder, JournalStore as _, Lease, MessageLevel, SagaError, Standing};
 
 use crate::environment::Environment;
 use crate::error::PipelineError;
@@ -132,12 +133,22 @@ impl Session {
     }
 
     /// Takes away a local emulator that was made for this session alone, and stops one that was stopped before it: who
-    /// only looks leaves everything as it was.
+    /// only looks leaves everything as it was. Where somebody began to work in it meanwhile, it is theirs.
     pub async fn leave_nothing(&self, ui: &Ui) -> Result<(), PipelineError> {
-        match &self.emulator {
-            Some(emulator) if emulator.made => remove_emulator(&self.config, ui).await.map(drop),
-            Some(emulator) if emulator.woken => stop_emulator(&self.config, ui).await,
-            _ => Ok(()),
+        let Some(emulator) = self.emulator.as_ref().filter(|one| one.made || one.woken) else {
+            return Ok(());
+        };
+        let lease = self.store.inspect().await.map_err(SagaError::from)?;
+        let held = |lease: &Lease| lease.standing(Timestamp::now(), &Holder::here("leave")) == Standing::Held;
+        if let Some(lease) = lease.filter(held) {
+            let text = format!("the local emulator is left running: {} works in it", lease.holder);
+            ui.events.message(MessageLevel::Info, text, None);
+            return Ok(());
+        }
+        if emulator.made {
+            remove_emulator(&self.config, ui).await.map(drop)
+        } else {
+            stop_emulator(&self.config, ui).await
         }
     }
 
@@ -435,10 +446,42 @@ pub(crate) async fn remove_local(settings: &LocalSettings, ui: &Ui) -> Result<bo
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
+
+    use nuages_saga::EventKind;
 
     use super::*;
     use crate::error::Ending;
+
+    /// Whoever made it for a look is not the only one in it by then.
+    #[tokio::test]
+    async fn an_emulator_that_somebody_works_in_is_left_running() {
+        let (mut session, _dir) = crate::stack::tests::staging("http://127.0.0.1:1").await;
+        for made in [true, false] {
+            session.emulator = Some(LocalEndpoint {
+                url: "http://127.0.0.1:1".into(),
+                account: session.aws.identity().account.to_string(),
+                made,
+                woken: !made,
+                restarted: false,
+            });
+            let lease = session.lease("deploy").await.unwrap();
+            let heard = Arc::new(Mutex::new(Vec::new()));
+            let listener = Arc::clone(&heard);
+            let ui = Ui {
+                events: Events::to(move |event| listener.lock().unwrap().push(event.kind)),
+                ..Ui::silent()
+            };
+            session.leave_nothing(&ui).await.unwrap();
+            let heard = std::mem::take(&mut *heard.lock().unwrap());
+            let [EventKind::Message { text, .. }] = &heard[..] else {
+                panic!("nothing is begun: {heard:?}")
+            };
+            assert!(text.starts_with("the local emulator is left running: "), "{text}");
+            lease.release().await;
+        }
+    }
 
     #[test]
     fn an_emulator_that_has_just_started_is_no_matter_of_regions() {
