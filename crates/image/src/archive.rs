@@ -216,6 +216,8 @@ fn spool(from: &mut impl Read, store: &BlobStore) -> std::io::Result<Spooled> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -346,5 +348,26 @@ mod tests {
             ("manifest.json", b"[]"),
         ]);
         assert!(read(&lie, &[b"a"]).0.is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(nuages_testkit::fuzz::cases(128)))]
+        /// What an engine gives out is not believed: of anything else only the right layers are kept.
+        #[test]
+        fn damaged_archives_are_read_or_refused(damage: u64, at in 0..3_usize) {
+            let layer = b"layer".as_slice();
+            let config = config(&[layer]);
+            let list = br#"[{"Config":"c.json","Layers":["aaa/layer.tar"]}]"#;
+            let mut files: [(&str, Vec<u8>); 3] =
+                [("aaa/layer.tar", layer.to_vec()), ("c.json", config), ("manifest.json", list.to_vec())];
+            files[at].1 = nuages_testkit::fuzz::spoil(damage, &files[at].1);
+            let whole = archive(&files.each_ref().map(|(name, content)| (*name, content.as_slice())));
+            let (_, folder) = read(&whole, &[layer]);
+            let store = BlobStore::open(folder.path()).unwrap();
+            if let Some(kept) = store.layer(&Digest::of(layer)) {
+                prop_assert!(store.has(&kept.digest));
+            }
+            let _ = read(&nuages_testkit::fuzz::spoil(damage, &whole), &[layer]);
+        }
     }
 }

@@ -385,6 +385,8 @@ impl BlobStore {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Clone, Copy)]
@@ -501,6 +503,46 @@ mod tests {
                 seen.layer(uncompressed(&layer[..layer.len() / 2], kind)).is_err(),
                 "{kind}"
             );
+        }
+    }
+
+    /// Names that mean something, in any order and at any depth: whiteouts, circles of links, files in place of folders.
+    fn any_entries() -> impl Strategy<Value = Vec<(String, u8, String)>> {
+        let name =
+            "(usr|bin|lib|python3|python3\\.13|\\.wh\\.bin|\\.wh\\.\\.wh\\.\\.opq|libc\\.so\\.6|ld-musl-x\\.so\\.1)";
+        let path = proptest::string::string_regex(&format!("{name}(/{name}){{0,3}}")).unwrap();
+        let target = proptest::string::string_regex(&format!("/?(\\.\\./)?{name}(/{name}){{0,2}}")).unwrap();
+        proptest::collection::vec((path, 0..3_u8, target), 0..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(nuages_testkit::fuzz::cases(256)))]
+        #[test]
+        fn layers_of_any_shape_end(layers in proptest::collection::vec(any_entries(), 1..4), damage: u64, cut in 0..8_usize) {
+            let mut seen = Seen::default();
+            for entries in &layers {
+                let entries: Vec<Entry<'_>> = entries.iter().map(|(path, kind, target)| match kind {
+                    0 => File(path, "\x7fELF and no more"),
+                    1 => Link(path, target),
+                    _ => Folder(path),
+                }).collect();
+                let whole = tar(&entries);
+                seen.layer(whole.as_slice()).unwrap();
+                // What is damaged is read as far as it goes, or refused.
+                let spoiled = nuages_testkit::fuzz::spoil(damage, &whole);
+                let _ = Seen::default().layer(&spoiled[..spoiled.len() - spoiled.len() * cut / 8]);
+            }
+            let contents = seen.contents(&["/usr/bin".to_owned(), "/bin".to_owned()]);
+            prop_assert!(contents.libraries.iter().all(|name| !name.contains('/')));
+        }
+
+        #[test]
+        fn damaged_compression_is_an_error(damage: u64, content in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for kind in ["tar", "tar+gzip", "tar+zstd"] {
+                let spoiled = nuages_testkit::fuzz::spoil(damage, &content);
+                let mut out = Vec::new();
+                let _ = uncompressed(spoiled.as_slice(), kind).read_to_end(&mut out);
+            }
         }
     }
 }

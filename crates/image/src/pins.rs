@@ -210,7 +210,7 @@ impl Pins {
                 _ if local => Ok(()),
                 Some(pin) if !pin.local => match pin.platforms.get(&platform) {
                     Some(pinned) if Some(pinned) == digest.as_ref() => Ok(()),
-                    Some(pinned) => Err(self.refuse(other_base(name, digest.as_ref(), pinned))),
+                    Some(pinned) => Err(self.other_base(name, digest.as_ref(), pinned)),
                     None => Err(self.refuse(format!("it lacks the digest of {name} for {platform}"))),
                 },
                 _ => Err(self.refuse(format!("it lacks the digest of {name}"))),
@@ -224,7 +224,7 @@ impl Pins {
             };
             // Who reads it by the pinned digest finds that one.
             if let Some(pinned) = pinned.filter(|pinned| Some(*pinned) != found) {
-                return Err(self.refuse(other_base(name, found, pinned)));
+                return Err(self.other_base(name, found, pinned));
             }
         }
         let mut pin = stays.cloned().unwrap_or_default();
@@ -293,20 +293,28 @@ impl Pins {
         Ok(true)
     }
 
+    fn other_base(&self, name: &str, found: Option<&Digest>, pinned: &Digest) -> ImageError {
+        let found = found.map_or_else(|| "none".to_owned(), |digest| digest.short().to_string());
+        ImageError::Pins {
+            file: self.file.clone(),
+            why: format!("{name} is {found}, and {} is pinned", pinned.short()),
+            hint: format!("renew nuages.lock if the new {name} is meant"),
+        }
+    }
+
     pub(crate) fn refuse(&self, why: String) -> ImageError {
         let there = self.there.is_some();
         ImageError::Pins {
             file: self.file.clone(),
-            why: if there { why } else { "there is none".to_owned() },
+            why: if there || self.pinning != Pinning::Frozen {
+                why
+            } else {
+                "there is none".to_owned()
+            },
             hint: "build the image once on your machine, outside CI, and commit the nuages.lock that this writes"
                 .to_owned(),
         }
     }
-}
-
-fn other_base(name: &str, found: Option<&Digest>, pinned: &Digest) -> String {
-    let found = found.map_or_else(|| "none".to_owned(), |digest| digest.short().to_string());
-    format!("{name} is {found}, and {} is pinned", pinned.short())
 }
 
 #[cfg(test)]
@@ -417,6 +425,42 @@ mod tests {
         assert!(refused(&mut ci, "python:3.13").ends_with("it lacks the digest of python:3.13"));
         ci.content.layers = "older".into();
         assert!(refused(&mut ci, "other:1").contains("makes other layers"));
+    }
+
+    #[test]
+    fn another_image_under_the_same_name_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nuages.lock");
+        let pinned = |pinning: Pinning| {
+            let mut pins = Pins::read(&file, pinning).unwrap();
+            let pin = BasePin {
+                platforms: [("linux/amd64".to_owned(), Digest::of(b"before"))].into(),
+                ..BasePin::default()
+            };
+            pins.content.base.insert("python:3.13".into(), pin);
+            pins
+        };
+        let base = Base::scratch("linux/amd64");
+        for pinning in [Pinning::Missing, Pinning::Frozen] {
+            let said = pinned(pinning)
+                .pin_base("python:3.13", &base, false)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                said.contains("python:3.13 is none, and") && said.ends_with("is pinned"),
+                "{said}"
+            );
+        }
+        let mut renewed = pinned(Pinning::Upgrade);
+        renewed.pin_base("python:3.13", &base, false).unwrap();
+        assert_eq!(
+            renewed.content.base["python:3.13"].platforms.len(),
+            0,
+            "what was pinned before is gone"
+        );
+        let mut local = pinned(Pinning::Missing);
+        local.pin_base("python:3.13", &base, true).unwrap();
+        assert_eq!(local.base("python:3.13"), None, "told, and not asked for");
     }
 
     proptest! {

@@ -360,7 +360,7 @@ fn first_party_code_is_imported_from_where_its_settings_say() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(nuages_testkit::fuzz::cases(128)))]
     /// Damage at any place of a real lock is read or refused.
     #[test]
     fn damaged_locks_never_panic(which in 0..3_usize, at in 0..8000_usize, cut in 0..60_usize, put in "[\\[\\]\"={}a-z0-9\n ]{0,6}") {

@@ -349,6 +349,48 @@ mod tests {
     }
 
     #[test]
+    fn only_the_names_of_variables_are_no_password() {
+        for (address, password) in [
+            ("https://host.example/a.whl", false),
+            ("git+ssh://git@host.example/a@0123", false),
+            ("git+https://${TOKEN}@host.example/a", false),
+            ("https://${USER}:${PASSWORD}@host.example/a.whl", false),
+            ("https://token@host.example/a.whl", true),
+            ("https://${USER}:hush@host.example/a.whl", true),
+        ] {
+            assert_eq!(has_password(address), password, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_index_of_poetry_is_one_of_uv_with_its_password() {
+        let there = |name: &str| match name {
+            "POETRY_HTTP_BASIC_OUR_OWN_USERNAME" => Some("me".to_owned()),
+            "POETRY_HTTP_BASIC_OUR_OWN_PASSWORD" => Some("hush".to_owned()),
+            "UV_INDEX_OUR_OWN_USERNAME" => Some("told already".to_owned()),
+            _ => None,
+        };
+        let own = Index::Named {
+            name: "our-own".into(),
+            url: "https://pypi.example.org/simple".into(),
+        };
+        let mut settings = vec![("UV_INDEX".to_owned(), "https://other.example.org/simple".to_owned())];
+        indexes(&[Index::Line("--no-index".into()), own.clone()], &mut settings, there);
+        let wanted = [
+            (
+                "UV_INDEX",
+                "https://other.example.org/simple our-own=https://pypi.example.org/simple",
+            ),
+            ("UV_INDEX_OUR_OWN_PASSWORD", "hush"),
+        ];
+        assert_eq!(
+            settings,
+            wanted.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert!(!format!("{own:?}{:?}", Index::Line("--index-url https://me:hush@x".into())).contains("hush"));
+    }
+
+    #[test]
     fn only_a_pinned_uv_is_used() {
         let mut lines = PIN.lines();
         assert!(lines.next().unwrap().starts_with("uv=="));

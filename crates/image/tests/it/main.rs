@@ -6,6 +6,7 @@ mod build;
 mod dependencies;
 mod dockerignore;
 mod export;
+mod fuzz;
 mod packages;
 mod recipe;
 mod registry;
