@@ -173,6 +173,13 @@ impl Base {
         }
     }
 
+    /// Its variables, in its order.
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
+        let listed = self.config["config"]["Env"].as_array().into_iter().flatten();
+        let pairs = listed.filter_map(|entry| entry.as_str()?.split_once('='));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     pub(crate) fn config(&self) -> &Value {
         &self.config
     }

@@ -3,25 +3,23 @@
 //! Manifest and configuration do not tell it, so the layers are read once, as streams, and what they hold is remembered
 //! under their digests.
 //!
-//! Invariant: a later layer replaces and removes what an earlier one holds, as the OCI image specification says
-//! ("Representing Changes"). Nothing is unpacked, and nothing of an image is run.
+//! Invariant: nothing is unpacked, and nothing of an image is run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use nuages_model::{Digest, Progress, Sha256};
+use nuages_model::{Descriptor, Digest, Progress, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::elf::Elf;
+use crate::nodes::{Node, Nodes};
 use crate::{Base, BlobStore, ImageError};
 
 /// What is remembered is forgotten when this changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// A C library is no longer than this.
 const LONGEST_LIBRARY: u64 = 32 << 20;
-/// Links lead to links, but not for ever.
-const MOST_LINKS: usize = 40;
 
 /// What an image holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,21 +58,51 @@ pub struct Python {
     pub version: (u32, u32),
 }
 
+impl Python {
+    /// What stands in the names of its compiled modules, such as `cpython-313`.
+    pub(crate) fn cache_tag(&self) -> String {
+        let (major, minor) = self.version;
+        format!("cpython-{major}{minor}")
+    }
+}
+
 impl Base {
     /// What the image holds. The layers are read once for ever; those that are not here are fetched.
     pub async fn contents(&self, store: &BlobStore, progress: &Progress) -> Result<Contents, ImageError> {
-        let mut hash = Sha256::new();
-        hash.update(&FORMAT.to_le_bytes());
         let path = search_path(self);
-        hash.update(path.join(":").as_bytes());
-        for layer in self.layers() {
-            hash.update(layer.diff_id.as_str().as_bytes());
-        }
-        let key = hash.finish();
+        let key = self.key(&format!("contents {FORMAT} {}", path.join(":")));
         if let Some(known) = store.recall_contents(&key) {
             return Ok(known);
         }
         progress.status("reading what the base image holds");
+        let read = move |files: Vec<(PathBuf, Descriptor)>| {
+            let mut seen = Seen::default();
+            each_layer(&files, |stream| seen.layer(stream))?;
+            Ok(seen.contents(&path))
+        };
+        let contents = self.read_layers(store, progress, read).await?;
+        store.remember_contents(&key, &contents)?;
+        Ok(contents)
+    }
+
+    /// Names what is made of its layers in this way.
+    pub(crate) fn key(&self, way: &str) -> Digest {
+        let mut hash = Sha256::new();
+        hash.update(way.as_bytes());
+        for layer in self.layers() {
+            hash.update(b"\n");
+            hash.update(layer.diff_id.as_str().as_bytes());
+        }
+        hash.finish()
+    }
+
+    /// Does something that blocks with the files of its layers; those that are not here are fetched.
+    pub(crate) async fn read_layers<T: Send + 'static>(
+        &self,
+        store: &BlobStore,
+        progress: &Progress,
+        read: impl FnOnce(Vec<(PathBuf, Descriptor)>) -> Result<T, ImageError> + Send + 'static,
+    ) -> Result<T, ImageError> {
         let mut files = Vec::new();
         for layer in self.layers() {
             files.push((
@@ -83,34 +111,35 @@ impl Base {
             ));
         }
         let name = self.name().to_owned();
-        let read = tokio::task::spawn_blocking(move || {
-            let mut seen = Seen::default();
-            for (file, layer) in &files {
-                let opened = std::fs::File::open(file).map_err(ImageError::file("read", file))?;
-                let stream = uncompressed(BufReader::new(opened), &layer.media_type);
-                seen.layer(stream).map_err(ImageError::file("read the layer", file))?;
-            }
-            Ok::<_, ImageError>(seen.contents(&path))
-        });
-        let contents = read.await.map_err(|error| ImageError::Base {
+        let done = tokio::task::spawn_blocking(move || read(files)).await;
+        done.map_err(|error| ImageError::Base {
             image: name,
             why: error.to_string(),
-        })??;
-        store.remember_contents(&key, &contents)?;
-        Ok(contents)
+        })?
     }
+}
+
+/// Each layer as a plain tar, the lowest first.
+pub(crate) fn each_layer(
+    files: &[(PathBuf, Descriptor)],
+    mut read: impl FnMut(Box<dyn Read>) -> std::io::Result<()>,
+) -> Result<(), ImageError> {
+    for (file, layer) in files {
+        let opened = std::fs::File::open(file).map_err(ImageError::file("read", file))?;
+        let stream = uncompressed(BufReader::new(opened), &layer.media_type);
+        read(stream).map_err(ImageError::file("read the layer", file))?;
+    }
+    Ok(())
 }
 
 /// Where the image looks for programs.
 fn search_path(base: &Base) -> Vec<String> {
-    let env = base.config()["config"]["Env"].as_array();
-    let mut path = env
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.as_str()?.strip_prefix("PATH="));
-    let path = path
-        .next_back()
-        .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let env = base.env();
+    let path = env
+        .iter()
+        .rfind(|(name, _)| name == "PATH")
+        .map(|(_, value)| value.as_str());
+    let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     path.split(':').map(str::to_owned).collect()
 }
 
@@ -150,82 +179,29 @@ impl<R: Read> Read for Zstd<R> {
 
 /// The files of the layers so far.
 #[derive(Debug, Default)]
-struct Seen {
-    nodes: BTreeMap<PathBuf, Node>,
-}
+struct Seen(Nodes<Kind>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Node {
-    Folder,
-    Link(PathBuf),
-    File,
+enum Kind {
+    Any,
     /// A C library that says its version.
     Glibc(u32, u32),
     /// Alpine's list of what is installed.
     Apk(Option<(u32, u32)>),
 }
 
-/// What a layer says of a file's end.
-const WHITEOUT: &str = ".wh.";
-const OPAQUE: &str = ".wh..wh..opq";
-
 impl Seen {
     fn layer(&mut self, stream: impl Read) -> std::io::Result<()> {
-        let mut archive = tar::Archive::new(stream);
-        // What a layer removes is of the layers below it, whatever the order of its entries.
-        let mut own = BTreeMap::new();
-        let mut removed = Vec::new();
-        for entry in archive.entries()? {
-            let mut entry = entry?;
-            let Some(path) = inner(&entry.path()?) else { continue };
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let Some(name) = name else { continue };
-            if name == OPAQUE {
-                removed.push((path.parent().unwrap_or_else(|| Path::new("")).to_owned(), false));
-                continue;
-            }
-            if let Some(gone) = name.strip_prefix(WHITEOUT) {
-                removed.push((path.with_file_name(gone), true));
-                continue;
-            }
-            let kind = entry.header().entry_type();
-            let node = if kind.is_dir() {
-                Node::Folder
-            } else if kind.is_symlink() {
-                Node::Link(entry.link_name()?.unwrap_or_default().into_owned())
-            } else if kind.is_hard_link() {
-                let target = entry.link_name()?.unwrap_or_default().into_owned();
-                let target = inner(&target).unwrap_or_default();
-                let known = own.get(&target).or_else(|| self.nodes.get(&target));
-                known.cloned().unwrap_or(Node::File)
-            } else if kind.is_file() {
-                file(&mut entry, &path, &name)?
-            } else {
-                continue;
-            };
-            own.insert(path, node);
-        }
-        for (path, itself) in removed {
-            self.nodes
-                .retain(|other, _| !(other.starts_with(&path) && (itself || *other != path)));
-        }
-        for (path, node) in own {
-            // A file in place of a folder replaces all that was in it.
-            if node != Node::Folder && self.nodes.get(&path) == Some(&Node::Folder) {
-                self.nodes.retain(|other, _| !other.starts_with(&path));
-            }
-            self.nodes.insert(path, node);
-        }
-        Ok(())
+        self.0.layer(stream, |entry, path| kind(entry, path))
     }
 
     fn contents(&self, path: &[String]) -> Contents {
         let mut libraries = BTreeSet::new();
         let (mut glibc, mut musl, mut apk) = (None, false, None);
-        for (path, node) in &self.nodes {
+        for (path, node) in self.0.iter() {
             match node {
-                Node::Glibc(major, minor) => glibc = glibc.max(Some((*major, *minor))),
-                Node::Apk(version) => apk = *version,
+                Node::File(Kind::Glibc(major, minor)) => glibc = glibc.max(Some((*major, *minor))),
+                Node::File(Kind::Apk(version)) => apk = *version,
                 _ => {}
             }
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -253,7 +229,7 @@ impl Seen {
             .iter()
             .flat_map(|folder| programs.map(|program| Path::new(folder).join(program)));
         candidates.into_iter().find_map(|candidate| {
-            let program = self.resolve(&inner(&candidate)?)?;
+            let program = self.0.resolve(&candidate)?;
             let name = program.file_name()?.to_str()?;
             let version = crate::elf::version(name.strip_prefix("python")?)?;
             Some(Python {
@@ -262,55 +238,11 @@ impl Seen {
             })
         })
     }
-
-    /// A path with its links followed, those of its folders, too. `None` if there is nothing.
-    fn resolve(&self, path: &Path) -> Option<PathBuf> {
-        let (mut done, mut left) = (PathBuf::new(), path.to_owned());
-        for _ in 0..MOST_LINKS {
-            let mut components = left.components();
-            let Some(next) = components.next() else {
-                return Some(done);
-            };
-            let rest = components.as_path().to_owned();
-            match next {
-                Component::Normal(name) => done.push(name),
-                Component::ParentDir => {
-                    done.pop();
-                    left = rest;
-                    continue;
-                }
-                _ => {
-                    left = rest;
-                    continue;
-                }
-            }
-            match self.nodes.get(&done) {
-                Some(Node::Link(target)) => {
-                    done.pop();
-                    if target.is_absolute() {
-                        done.clear();
-                    }
-                    left = target.join(rest);
-                }
-                Some(_) => left = rest,
-                // A layer need not list every folder.
-                None if self
-                    .nodes
-                    .range(done.clone()..)
-                    .next()
-                    .is_some_and(|(path, _)| path.starts_with(&done)) =>
-                {
-                    left = rest;
-                }
-                None => return None,
-            }
-        }
-        None
-    }
 }
 
 /// What a file is to us. Only those are read that say a version.
-fn file(entry: &mut impl Read, path: &Path, name: &str) -> std::io::Result<Node> {
+fn kind(entry: &mut impl Read, path: &Path) -> std::io::Result<Kind> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let text = |entry: &mut dyn Read| {
         let mut content = Vec::new();
         entry.take(LONGEST_LIBRARY).read_to_end(&mut content).map(|_| content)
@@ -319,7 +251,7 @@ fn file(entry: &mut impl Read, path: &Path, name: &str) -> std::io::Result<Node>
         let content = text(entry)?;
         let elf = Elf::read(&content).unwrap_or_default();
         let version = elf.and_then(|elf| elf.newest_defined("GLIBC_"));
-        return Ok(version.map_or(Node::File, |(major, minor)| Node::Glibc(major, minor)));
+        return Ok(version.map_or(Kind::Any, |(major, minor)| Kind::Glibc(major, minor)));
     }
     if path == Path::new("lib/apk/db/installed") || path == Path::new("usr/lib/apk/db/installed") {
         let content = String::from_utf8_lossy(&text(entry)?).into_owned();
@@ -330,9 +262,9 @@ fn file(entry: &mut impl Read, path: &Path, name: &str) -> std::io::Result<Node>
         let version = lines
             .find_map(|line| line.strip_prefix("V:"))
             .and_then(crate::elf::version);
-        return Ok(Node::Apk(version));
+        return Ok(Kind::Apk(version));
     }
-    Ok(Node::File)
+    Ok(Kind::Any)
 }
 
 /// Where the loader looks unless it is told of other folders.
@@ -352,19 +284,6 @@ fn is_library_folder(folder: &Path) -> bool {
         .is_some_and(|name| matches!(name, "lib" | "lib64" | "lib32"));
     // Debian's folder of an architecture.
     library && parts.next().is_none_or(|name| name.contains("-linux-")) && parts.next().is_none()
-}
-
-/// A path from the image's root. `None` if it leads out of it.
-fn inner(path: &Path) -> Option<PathBuf> {
-    let mut inner = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => inner.push(name),
-            Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(inner)
 }
 
 impl BlobStore {

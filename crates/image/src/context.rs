@@ -9,18 +9,22 @@
 
 use std::fs::Metadata;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nuages_model::Progress;
 
 use crate::ImageError;
 use crate::dockerignore::Ignore;
+use crate::nodes::{Node, Nodes};
 use crate::tar_stream::TarStream;
 use crate::tar_writer::TarWriter;
 use crate::walk::{Walked, walk};
 
 /// A Dockerfile that is not part of the context travels under this name.
 const FOREIGN_DOCKERFILE: &str = ".nuages.Dockerfile";
+
+/// Where a link leads that leads out of the project.
+pub(crate) const NOWHERE: &str = ".not-in-the-project";
 
 /// One entry of the context.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,25 +154,7 @@ impl Context {
             _ => ImageError::file("read", &dockerfile)(error),
         })?;
         let ignore = Ignore::read(root, &dockerfile)?;
-        let Walked { entries, passed_over } = walk(root, &ignore, left_out)?;
-        if let Some(first) = passed_over.first() {
-            let more = if passed_over.len() > 1 {
-                format!(" and {} more", passed_over.len() - 1)
-            } else {
-                String::new()
-            };
-            progress.warning(format!(
-                "{}{more}: sockets, pipes and devices are not part of a build",
-                first.display()
-            ));
-        }
-        if entries
-            .iter()
-            .any(|entry| entry.path == Path::new(".git") && entry.kind == EntryKind::Folder)
-        {
-            progress
-                .warning("`.git` is part of the build, so every commit makes another image; list it in .dockerignore");
-        }
+        let entries = list(root, &ignore, left_out, progress)?;
         let own_dockerfile = dockerfile.strip_prefix(root).ok().and_then(|relative| {
             let listed = entries
                 .iter()
@@ -184,6 +170,38 @@ impl Context {
             dockerfile,
             dockerfile_text,
             own_dockerfile,
+        })
+    }
+
+    /// As [`open_without`](Self::open_without), of a project that needs no Dockerfile. Where it has no `.dockerignore`, what
+    /// no image needs is left out; modules that this machine compiled are, always.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let project = tempfile::tempdir()?;
+    /// std::fs::write(project.path().join("manage.py"), "")?;
+    /// std::fs::write(project.path().join(".env"), "SECRET_KEY=mine")?;
+    /// let context = nuages_image::Context::of_project(project.path(), &[], &nuages_model::Progress::none())?;
+    /// let paths: Vec<_> = context.entries().iter().map(|entry| entry.path.to_str().unwrap()).collect();
+    /// assert_eq!(paths, ["manage.py"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn of_project(root: &Path, left_out: &[PathBuf], progress: &Progress) -> Result<Self, ImageError> {
+        let entries = list(root, &Ignore::of_project(root)?, left_out, progress)?;
+        let secret = |entry: &&Entry| entry.path.file_name().is_some_and(|name| name == ".env");
+        if let Some(entry) = entries.iter().find(secret) {
+            progress.warning(format!(
+                "{} is part of the image: list it in .dockerignore, and name what it holds under `[secrets]`",
+                entry.path.display()
+            ));
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            entries,
+            dockerfile: root.join("Dockerfile"),
+            dockerfile_text: Vec::new(),
+            own_dockerfile: None,
         })
     }
 
@@ -211,6 +229,25 @@ impl Context {
     /// outside.
     pub fn dockerfile_name(&self) -> &str {
         self.own_dockerfile.as_deref().unwrap_or(FOREIGN_DOCKERFILE)
+    }
+
+    /// Its files as the image will have them: where links lead, and where they lead nowhere. Above the project the image has
+    /// folders that are not known here.
+    pub(crate) fn nodes<F: Clone>(&self, working_dir: &Path, file: impl Fn(&Entry) -> F) -> Nodes<F> {
+        let mut nodes = Nodes::default();
+        for entry in &self.entries {
+            let node = match &entry.kind {
+                EntryKind::Folder => Node::Folder,
+                EntryKind::File { .. } => Node::File(file(entry)),
+                EntryKind::Link { target } => Node::Link(match target.strip_prefix(working_dir) {
+                    Ok(below) => Path::new("/").join(below),
+                    Err(_) if !target.is_absolute() && stays(&entry.path, target) => target.clone(),
+                    Err(_) => NOWHERE.into(),
+                }),
+            };
+            nodes.insert(&entry.path, node);
+        }
+        nodes
     }
 
     /// The length of all files.
@@ -254,4 +291,41 @@ impl Context {
         }
         tar.finish()
     }
+}
+
+/// What `ignore` leaves in, and warnings of what people do not expect.
+fn list(root: &Path, ignore: &Ignore, left_out: &[PathBuf], progress: &Progress) -> Result<Vec<Entry>, ImageError> {
+    let Walked { entries, passed_over } = walk(root, ignore, left_out)?;
+    if let Some(first) = passed_over.first() {
+        let more = if passed_over.len() > 1 {
+            format!(" and {} more", passed_over.len() - 1)
+        } else {
+            String::new()
+        };
+        progress.warning(format!(
+            "{}{more}: sockets, pipes and devices are not part of a build",
+            first.display()
+        ));
+    }
+    if entries
+        .iter()
+        .any(|entry| entry.path == Path::new(".git") && entry.kind == EntryKind::Folder)
+    {
+        progress.warning("`.git` is part of the build, so every commit makes another image; list it in .dockerignore");
+    }
+    Ok(entries)
+}
+
+/// Whether a relative link stays in the project.
+fn stays(link: &Path, target: &Path) -> bool {
+    let mut depth = link.components().count().saturating_sub(1);
+    for part in target.components() {
+        match part {
+            Component::ParentDir if depth == 0 => return false,
+            Component::ParentDir => depth -= 1,
+            Component::Normal(_) => depth += 1,
+            _ => {}
+        }
+    }
+    true
 }

@@ -12,6 +12,35 @@ use std::path::Path;
 use crate::ImageError;
 use crate::go_pattern::{Expression, is_well_formed};
 
+/// What no image needs: history, environments, secrets and databases of this machine, leftovers of tools.
+const USUAL: &str = "\
+.git
+.hg
+.svn
+**/.env
+**/.env.*
+**/.venv
+**/venv
+**/node_modules
+**/db.sqlite3
+**/db.sqlite3-*
+**/.DS_Store
+**/.idea
+**/.vscode
+**/.mypy_cache
+**/.pytest_cache
+**/.ruff_cache
+**/.tox
+**/.coverage
+**/*.egg-info
+Dockerfile
+nuages.toml
+nuages.lock
+";
+
+/// The image's own stand beside the modules instead.
+const COMPILED: &str = "**/__pycache__\n**/*.pyc\n";
+
 /// The patterns of a `.dockerignore`.
 ///
 /// ```
@@ -116,19 +145,43 @@ impl Ignore {
         let mut own = dockerfile.as_os_str().to_owned();
         own.push(".dockerignore");
         for path in [own.into(), context.join(".dockerignore")] {
-            match std::fs::read(&path) {
-                Ok(text) => {
-                    return Self::parse(&String::from_utf8_lossy(&text)).map_err(|error| ImageError::Syntax {
-                        path,
-                        line: error.line,
-                        why: error.why,
-                    });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(ImageError::file("read", path)(error)),
+            if let Some(read) = Self::read_file(path)? {
+                return Ok(read);
             }
         }
         Ok(Self::default())
+    }
+
+    /// What leaves out files of a project that has no Dockerfile: its `.dockerignore`, or what nobody wants in an image where
+    /// it has none. Compiled modules are always left out.
+    pub(crate) fn of_project(project: &Path) -> Result<Self, ImageError> {
+        let refuse = |error: IgnoreError| ImageError::Syntax {
+            path: project.join(".dockerignore"),
+            line: error.line,
+            why: error.why,
+        };
+        let mut ignore = match Self::read_file(project.join(".dockerignore"))? {
+            Some(own) => own,
+            None => Self::parse(USUAL).map_err(refuse)?,
+        };
+        ignore.patterns.extend(Self::parse(COMPILED).map_err(refuse)?.patterns);
+        Ok(ignore)
+    }
+
+    /// `None` if there is no such file.
+    fn read_file(path: std::path::PathBuf) -> Result<Option<Self>, ImageError> {
+        match std::fs::read(&path) {
+            Ok(text) => {
+                let read = Self::parse(&String::from_utf8_lossy(&text)).map_err(|error| ImageError::Syntax {
+                    path,
+                    line: error.line,
+                    why: error.why,
+                });
+                read.map(Some)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ImageError::file("read", path)(error)),
+        }
     }
 
     /// Whether this path, relative to the context and with `/` between its parts, is left out.

@@ -149,6 +149,24 @@ pub enum ImageError {
         hint: String,
     },
 
+    /// The base image's Python cannot be run here.
+    #[error("failed to run the base image's Python: {why}")]
+    Python {
+        /// What stands in the way.
+        why: String,
+    },
+
+    /// The project's `collectstatic` failed.
+    #[error("failed to collect the static files: {why}")]
+    Collect {
+        /// What was wrong, and where.
+        why: String,
+        /// What would mend it, where it is known.
+        hint: Option<String>,
+        /// The last lines that it said.
+        tail: Vec<String>,
+    },
+
     /// The bundle of certificates for the build cannot be used.
     #[error("failed to prepare the certificates for the build: {why}")]
     CaBundle {
@@ -213,7 +231,10 @@ impl ImageError {
             Self::Engine(error) => Some(error.hint()),
             Self::Build { advice, .. } => advice.clone(),
             Self::CaBundle { advice, .. } => Some(advice.clone()),
-            Self::Packages { hint, .. } => hint.clone(),
+            Self::Packages { hint, .. } | Self::Collect { hint, .. } => hint.clone(),
+            Self::Python { .. } => {
+                Some("start a Docker engine, install that Python on this machine, or set `builder = \"docker\"`".into())
+            }
             Self::Pins { hint, .. } => Some(hint.clone()),
             Self::NoDockerfile { .. } => {
                 Some("write a Dockerfile, or name it with `[build] dockerfile = \"…\"` in nuages.toml".into())
@@ -239,7 +260,7 @@ impl ImageError {
     /// The last lines of output that belong to the error, if it has any.
     pub fn tail(&self) -> &[String] {
         match self {
-            Self::Build { tail, .. } | Self::TimedOut { tail, .. } => tail,
+            Self::Build { tail, .. } | Self::TimedOut { tail, .. } | Self::Collect { tail, .. } => tail,
             _ => &[],
         }
     }

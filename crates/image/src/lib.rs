@@ -9,6 +9,7 @@
 //!   [`OciLayout`]: a folder of images, as a source and as a place to put them; [`Contents`]: what a base holds that
 //!   Python packages depend on; [`Packages`]: what a lock names, installed for a base, as layers;
 //! * [`Dependencies`]: what a project's folder says of its packages, whatever tool wrote its lock; [`Pins`]: `nuages.lock`;
+//! * [`Django`]: a project as such an image, its static files collected and its modules compiled by the base's own Python;
 //! * [`Sandbox`] and [`run_once`]: checks in containers of the very image, with a throw-away PostgreSQL.
 //!
 //! Invariant: this crate changes nothing but the engine's images and containers of its own label, and one folder of
@@ -20,17 +21,21 @@ mod archive;
 mod base;
 mod build;
 mod build_output;
+mod bytecode;
 pub mod ca_bundle;
+mod collect;
 mod container;
 mod contents;
 mod context;
 mod dependencies;
+mod django;
 mod docker_archive;
 mod dockerfile;
 pub mod dockerignore;
 mod elf;
 mod engine;
 mod error;
+mod executor;
 mod export;
 mod fingerprint;
 mod forget;
@@ -39,12 +44,15 @@ mod gzip;
 mod inspect;
 mod layout;
 mod members;
+mod nodes;
 mod owner;
 mod packages;
 mod pins;
 mod push;
 mod recipe;
 mod reuse;
+#[cfg(target_os = "linux")]
+mod root;
 mod sandbox;
 mod sbom;
 mod store;
@@ -60,6 +68,7 @@ pub use container::{RunOutcome, RunSpec, run_once};
 pub use contents::{Contents, Libc, Python};
 pub use context::{Context, Entry, EntryKind, Stamp};
 pub use dependencies::{Dependencies, FirstParty, Group, Locked};
+pub use django::{Django, Ground, Server, Site, Withheld};
 pub use dockerfile::{Dockerfile, Instruction};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::ImageError;

@@ -66,6 +66,9 @@ impl BlobStore {
             store.selections(),
             store.contents(),
             store.packages(),
+            store.roots(),
+            store.bytecode(),
+            store.collected(),
             store.unfinished(),
         ] {
             fs::create_dir_all(&part).map_err(ImageError::file("make the folder", part))?;
@@ -97,7 +100,7 @@ impl BlobStore {
         self.folder.join("archived")
     }
 
-    fn unfinished(&self) -> PathBuf {
+    pub(crate) fn unfinished(&self) -> PathBuf {
         self.folder.join("unfinished")
     }
 
@@ -107,6 +110,28 @@ impl BlobStore {
 
     pub(crate) fn packages(&self) -> PathBuf {
         self.folder.join("packages")
+    }
+
+    /// Base images, unpacked.
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.folder.join("roots")
+    }
+
+    /// What modules were compiled to.
+    pub(crate) fn bytecode(&self) -> PathBuf {
+        self.folder.join("bytecode")
+    }
+
+    /// Static files, and what was read to collect them.
+    pub(crate) fn collected(&self) -> PathBuf {
+        self.folder.join("collected")
+    }
+
+    /// A folder of the cache counts as used just now.
+    pub(crate) fn touch(&self, folder: &Path) {
+        debug_assert!(folder.starts_with(&self.folder), "only what is the cache's");
+        // Pruning only removes what was not used for longest; where a folder takes no time it goes earlier.
+        let _ = fs::File::open(folder).and_then(|folder| folder.set_modified(SystemTime::now()));
     }
 
     fn selections(&self) -> PathBuf {
@@ -300,6 +325,15 @@ impl BlobStore {
                 }
             }
         }
+        for folder in [
+            self.roots(),
+            self.bytecode(),
+            self.collected(),
+            self.packages(),
+            self.unfinished(),
+        ] {
+            prune_folders(&folder, now)?;
+        }
         // What another format of compression remembered.
         for entry in fs::read_dir(&self.folder)
             .map_err(ImageError::file("read the folder", &self.folder))?
@@ -358,6 +392,29 @@ impl BlobStore {
     }
 }
 
+/// Removes the folders that nobody used for long, and what was left unfinished.
+fn prune_folders(folder: &Path, now: SystemTime) -> Result<(), ImageError> {
+    let entries = fs::read_dir(folder).map_err(ImageError::file("read the folder", folder))?;
+    for entry in entries.flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        let age = if entry.file_name().to_string_lossy().starts_with(".tmp") {
+            ABANDONED
+        } else {
+            REMEMBERED
+        };
+        let used = metadata.modified().unwrap_or(now);
+        if metadata.is_dir() && now.duration_since(used).is_ok_and(|old| old > age) {
+            // Under another name first, so that nobody finds half of it.
+            let name = format!(".tmp-pruned-{}", entry.file_name().to_string_lossy());
+            let gone = folder.join(name);
+            if fs::rename(entry.path(), &gone).is_ok() {
+                let _ = fs::remove_dir_all(gone);
+            }
+        }
+    }
+    Ok(())
+}
+
 fn listed(folder: &Path) -> Result<Vec<(SystemTime, u64, PathBuf)>, ImageError> {
     let entries = fs::read_dir(folder).map_err(ImageError::file("read the folder", folder))?;
     Ok(entries
@@ -404,6 +461,28 @@ mod tests {
         fs::write(store.path(&Digest::of(b"a")), b"").unwrap();
         assert_eq!(store.get(&Digest::of(b"a")).unwrap(), None);
         assert_eq!(fs::read_dir(folder.path().join("unfinished")).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folders_go_when_nobody_used_them_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(folder.path()).unwrap();
+        let old = |name: &str, days: u64| {
+            let made = store.roots().join(name);
+            fs::create_dir_all(made.join("usr")).unwrap();
+            fs::write(made.join("usr/python"), "x").unwrap();
+            let then = SystemTime::now() - Duration::from_hours(24 * days);
+            fs::File::open(&made).unwrap().set_modified(then).unwrap();
+            made
+        };
+        let kept = [old("recent", 80), old("used", 100), old(".tmpnow", 0)];
+        let gone = [old("old", 100), old(".tmpleft", 2)];
+        store.touch(&kept[1]);
+        store.prune(0).unwrap();
+        assert!(kept.iter().all(|folder| folder.is_dir()));
+        assert!(!gone.iter().any(|folder| folder.exists()));
+        assert_eq!(fs::read_dir(store.roots()).unwrap().count(), kept.len());
     }
 
     #[test]

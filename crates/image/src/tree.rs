@@ -49,6 +49,8 @@ enum Node {
         from: PathBuf,
         stamp: Stamp,
         executable: bool,
+        /// Whether nobody writes to it any more.
+        kept: bool,
     },
 }
 
@@ -92,7 +94,15 @@ impl Tree {
     /// A file or a folder of this machine, and all below it, at this path. Links stay links; sockets, pipes and devices
     /// are an error. Blocks while it looks.
     pub fn add(&mut self, from: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<(), ImageError> {
-        let (from, path) = (from.as_ref(), path.as_ref());
+        self.add_from(from.as_ref(), path.as_ref(), false)
+    }
+
+    /// The same of what stands in a cache, where what was written once is not written again.
+    pub(crate) fn add_kept(&mut self, from: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<(), ImageError> {
+        self.add_from(from.as_ref(), path.as_ref(), true)
+    }
+
+    fn add_from(&mut self, from: &Path, path: &Path, kept: bool) -> Result<(), ImageError> {
         let metadata = std::fs::symlink_metadata(from).map_err(ImageError::file("read", from))?;
         if metadata.is_dir() {
             let walked = walk(from, &Ignore::default(), &[])?;
@@ -103,7 +113,7 @@ impl Tree {
                 });
             }
             self.folder(path)?;
-            return self.insert_all(&walked.entries, from, path);
+            return self.insert_all(&walked.entries, from, path, kept);
         }
         let name = from.file_name().unwrap_or_default();
         let folder = from.parent().unwrap_or_else(|| Path::new(""));
@@ -112,18 +122,36 @@ impl Tree {
             path: from.to_owned(),
             why: "it is a socket, a pipe or a device",
         })?;
-        self.insert(path, node(&entry, folder))
+        self.insert(path, node(&entry, folder, kept))
     }
 
     /// What a build sees of a project, below this path.
     pub fn add_context(&mut self, context: &Context, path: impl AsRef<Path>) -> Result<(), ImageError> {
-        self.folder(&path)?;
-        self.insert_all(context.entries(), context.root(), path.as_ref())
+        self.add_context_without(context, path.as_ref(), None)
     }
 
-    fn insert_all(&mut self, entries: &[Entry], from: &Path, path: &Path) -> Result<(), ImageError> {
+    /// The same without a folder of it.
+    pub(crate) fn add_context_without(
+        &mut self,
+        context: &Context,
+        path: &Path,
+        without: Option<&Path>,
+    ) -> Result<(), ImageError> {
+        self.folder(path)?;
+        let entries = context.entries().iter();
+        let entries = entries.filter(|entry| !without.is_some_and(|without| entry.path.starts_with(without)));
+        self.insert_all(entries, context.root(), path, false)
+    }
+
+    fn insert_all<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'a Entry>,
+        from: &Path,
+        path: &Path,
+        kept: bool,
+    ) -> Result<(), ImageError> {
         for entry in entries {
-            self.insert(&path.join(&entry.path), node(entry, from))?;
+            self.insert(&path.join(&entry.path), node(entry, from, kept))?;
         }
         Ok(())
     }
@@ -178,6 +206,7 @@ impl Tree {
                     from,
                     stamp,
                     executable,
+                    ..
                 } => tar.file(path, from, stamp.size, *executable)?,
             }
         }
@@ -225,8 +254,9 @@ impl Tree {
                     from,
                     stamp,
                     executable,
+                    kept,
                 } => {
-                    if stamp.mtime.max(stamp.ctime) >= now.saturating_sub(RACY) {
+                    if !kept && stamp.mtime.max(stamp.ctime) >= now.saturating_sub(RACY) {
                         return None;
                     }
                     part(if *executable { b"executable" } else { b"file" });
@@ -250,7 +280,7 @@ impl Tree {
     }
 }
 
-fn node(entry: &Entry, from: &Path) -> Node {
+fn node(entry: &Entry, from: &Path, kept: bool) -> Node {
     match &entry.kind {
         EntryKind::Folder => Node::Folder,
         EntryKind::Link { target } => Node::Link(target.clone()),
@@ -258,6 +288,7 @@ fn node(entry: &Entry, from: &Path) -> Node {
             from: from.join(&entry.path),
             stamp: entry.stamp,
             executable: *executable,
+            kept,
         },
     }
 }

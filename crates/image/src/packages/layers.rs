@@ -6,12 +6,12 @@
 //! moves no other.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nuages_model::Digest;
 
-use super::installed::{Installed, Package};
-use super::{below, record, scripts};
+use super::installed::Package;
+use super::{Packages, below, record, scripts};
 use crate::contents::Python;
 use crate::{ImageError, Tree};
 
@@ -26,9 +26,10 @@ const MOST: usize = 12;
 const BUCKETS: u8 = 4;
 
 /// What a wheel brings for the environment itself, beside its code.
-const OF_THE_ENVIRONMENT: [&str; 4] = ["share", "etc", "include", "man"];
+pub(super) const OF_THE_ENVIRONMENT: [&str; 4] = ["share", "etc", "include", "man"];
 
-pub(super) fn of(installed: &Installed, python: &Python) -> Result<Vec<(String, Tree)>, ImageError> {
+pub(super) fn of(packages: &Packages) -> Result<Vec<(String, Tree)>, ImageError> {
+    let Packages { installed, python, .. } = packages;
     let mut large: Vec<&Package> = installed
         .packages
         .iter()
@@ -40,18 +41,13 @@ pub(super) fn of(installed: &Installed, python: &Python) -> Result<Vec<(String, 
     let mut layers = vec![("virtual environment".to_owned(), environment(python)?)];
     for package in &large {
         let mut tree = Tree::new();
-        put(package, installed, python, &mut tree)?;
+        put(package, packages, &mut tree)?;
         layers.push((format!("{} {}", package.name, package.version), tree));
     }
     let mut buckets: BTreeMap<u8, Tree> = BTreeMap::new();
     for package in &installed.packages {
         if large.iter().all(|other| other.name != package.name) {
-            put(
-                package,
-                installed,
-                python,
-                buckets.entry(bucket(&package.name)).or_default(),
-            )?;
+            put(package, packages, buckets.entry(bucket(&package.name)).or_default())?;
         }
     }
     layers.extend(
@@ -88,12 +84,13 @@ fn environment(python: &Python) -> Result<Tree, ImageError> {
     Ok(tree)
 }
 
-fn site_packages(python: &Python) -> String {
+pub(super) fn site_packages(python: &Python) -> String {
     let (major, minor) = python.version;
     format!("{VENV}/lib/python{major}.{minor}/site-packages")
 }
 
-fn put(package: &Package, installed: &Installed, python: &Python, tree: &mut Tree) -> Result<(), ImageError> {
+fn put(package: &Package, packages: &Packages, tree: &mut Tree) -> Result<(), ImageError> {
+    let Packages { installed, python, .. } = packages;
     let site = site_packages(python);
     let record = format!("{}/RECORD", package.info);
     let mut lines = String::new();
@@ -113,7 +110,7 @@ fn put(package: &Package, installed: &Installed, python: &Python, tree: &mut Tre
                 tree.bytes(to, content, true)?;
             } else {
                 lines.push_str(&record::write(&said, &file.rest));
-                tree.add(&from, to)?;
+                tree.add_kept(&from, to)?;
             }
             continue;
         }
@@ -121,12 +118,24 @@ fn put(package: &Package, installed: &Installed, python: &Python, tree: &mut Tre
             OF_THE_ENVIRONMENT.contains(&top) && !installed.folder.join(top).join("__init__.py").exists();
         if of_environment {
             lines.push_str(&record::write(&format!("../../../{}", file.path), &file.rest));
-            tree.add(&from, format!("{VENV}/{}", file.path))?;
+            tree.add_kept(&from, format!("{VENV}/{}", file.path))?;
         } else {
             lines.push_str(&record::write(&file.path, &file.rest));
-            tree.add(&from, format!("{site}/{}", file.path))?;
+            let to = format!("{site}/{}", file.path);
+            if let Some(compiled) = packages.compiled_module(package, &file.path) {
+                tree.add_kept(compiled, beside(&to, &python.cache_tag()))?;
+            }
+            tree.add_kept(&from, to)?;
         }
     }
     lines.push_str(&record::write(&record, ","));
     tree.bytes(format!("{site}/{record}"), lines, false)
+}
+
+/// Where Python looks for a module's compiled one.
+pub(crate) fn beside(module: impl AsRef<Path>, tag: &str) -> PathBuf {
+    let module = module.as_ref();
+    let name = module.with_extension(format!("{tag}.pyc"));
+    let folder = module.parent().unwrap_or_else(|| Path::new("")).join("__pycache__");
+    folder.join(name.file_name().unwrap_or_default())
 }

@@ -9,6 +9,7 @@
 //!
 //! Invariant: the same lock and the same base give the same layers on every machine.
 
+mod compiled;
 mod fit;
 mod installed;
 mod layers;
@@ -24,6 +25,7 @@ use nuages_model::{Digest, Progress, Sha256};
 use self::installed::Installed;
 pub(crate) use self::installed::normal;
 pub use self::layers::VENV;
+pub(crate) use self::layers::beside;
 pub use self::requirements::Requirements;
 pub(crate) use self::requirements::{At, Index, Pinned, is_hash, text};
 pub(crate) use self::uv::{Uv, has_password, without_passwords};
@@ -39,6 +41,8 @@ pub struct Packages {
     installed: Installed,
     pinned: Vec<Pinned>,
     python: Python,
+    /// Where their compiled modules are, once they are.
+    bytecode: Option<PathBuf>,
 }
 
 impl Packages {
@@ -69,6 +73,7 @@ impl Packages {
             installed: Installed::read(&folder)?,
             pinned: requirements.packages.clone(),
             python,
+            bytecode: None,
         })
     }
 
@@ -105,9 +110,46 @@ impl Packages {
         beside
     }
 
+    /// The folder into which they are installed, flat.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.installed.folder
+    }
+
+    /// The Python that they are installed for.
+    pub(crate) fn python(&self) -> &Python {
+        &self.python
+    }
+
+    /// Where they are imported from in the image.
+    pub(crate) fn site(&self) -> String {
+        layers::site_packages(&self.python)
+    }
+
+    /// None, for a Python of this version.
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Self {
+        Self {
+            installed: Installed {
+                folder: PathBuf::from("/nothing"),
+                packages: Vec::new(),
+            },
+            python: Python {
+                path: "/usr/bin/python3.13".into(),
+                version: (3, 13),
+            },
+            bytecode: None,
+        }
+    }
+
+    /// Whether none of them is compiled for a machine.
+    pub(crate) fn is_pure(&self) -> bool {
+        let mut files = self.installed.packages.iter().flat_map(|package| &package.files);
+        !files.any(|file| file.path.rsplit('/').next().is_some_and(|name| name.contains(".so")))
+    }
+
     /// The layers in their order, each with a title. They make up a virtual environment at [`VENV`].
     pub fn layers(&self) -> Result<Vec<(String, Tree)>, ImageError> {
-        layers::of(&self.installed, &self.python)
+        layers::of(self)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod build;
 mod dependencies;
+mod django;
 mod dockerignore;
 mod export;
 mod fuzz;
