@@ -5,8 +5,9 @@
 
 use std::net::IpAddr;
 
+use nuages_model::{LastWords, Trouble};
+
 use crate::diagnosis::Cause;
-use crate::imports;
 
 /// A cause with its sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,39 +285,54 @@ pub(crate) fn capacity(sentence: &str) -> Option<Clue> {
 
 /// What the program itself said, last words first.
 pub(crate) fn in_log(log: &[String]) -> Option<Clue> {
-    (0..log.len())
-        .rev()
-        .find_map(|at| imports::failed(&log[at], &log[..at]).or_else(|| said(&log[at])))
+    (0..log.len()).rev().find_map(|at| {
+        LastWords::of_line(&log[at], &log[..at])
+            .map(in_task)
+            .or_else(|| said(&log[at]))
+    })
+}
+
+/// What mends it in a task.
+fn in_task(words: LastWords) -> Clue {
+    let (cause, hint) = match words.trouble {
+        Trouble::Setting { variable: None } => (
+            Cause::Setting,
+            "set it in `[env]` or `[secrets]` of nuages.toml".to_owned(),
+        ),
+        Trouble::Setting { variable: Some(name) } => (
+            Cause::Setting,
+            format!("set `{name}` in `[env]` or `[secrets]` of nuages.toml"),
+        ),
+        Trouble::Syntax => (
+            Cause::Syntax,
+            "correct it; `nuages check` runs the project's checks in the image".to_owned(),
+        ),
+        Trouble::SettingsModule => (
+            Cause::Module,
+            "correct DJANGO_SETTINGS_MODULE in `[env]`, or what sets it where that does not (wsgi.py, manage.py), or see \
+             that .dockerignore leaves the file in"
+                .to_owned(),
+        ),
+        Trouble::Package => (
+            Cause::Module,
+            "add it to the project's requirements, or correct the command's module path".to_owned(),
+        ),
+        Trouble::Module { package, module } => (
+            Cause::Module,
+            format!(
+                "`{package}` is in the image, and `{module}` is not: correct the name in `command` or where it is \
+                 imported, or see that .dockerignore leaves the file in"
+            ),
+        ),
+        Trouble::Import => (
+            Cause::Module,
+            "correct the import, or require the version of the package that the project is developed with".to_owned(),
+        ),
+    };
+    Clue::new(cause, words.sentence, hint)
 }
 
 fn said(line: &str) -> Option<Clue> {
-    let after = |mark: &str| line.split_once(mark).map(|(_, rest)| rest.trim());
-    if let Some(rest) = after("ImproperlyConfigured: ") {
-        return Some(Clue::new(
-            Cause::Setting,
-            format!("Django is not configured: {}", rest.trim_end_matches('.')),
-            "set it in `[env]` or `[secrets]` of nuages.toml",
-        ));
-    }
-    if let Some(name) = after("KeyError: ").map(|rest| rest.trim_matches(['\'', '"']))
-        && name.len() > 2
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-    {
-        return Some(Clue::new(
-            Cause::Setting,
-            format!("the variable `{name}` is missing"),
-            format!("set `{name}` in `[env]` or `[secrets]` of nuages.toml"),
-        ));
-    }
-    if any(line, &["SyntaxError: ", "IndentationError: "]) {
-        return Some(Clue::new(
-            Cause::Syntax,
-            format!("Python cannot read the code: {}", line.trim()),
-            "correct it; `nuages check` runs the project's checks in the image",
-        ));
-    }
     if any(
         line,
         &[

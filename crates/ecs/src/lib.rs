@@ -45,7 +45,6 @@ mod error;
 mod explain;
 mod fargate;
 mod health;
-mod imports;
 mod judge;
 mod logs;
 mod placement;

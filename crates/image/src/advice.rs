@@ -2,8 +2,39 @@
 //!
 //! Invariant: where the cause is not certain there is no advice.
 
+use nuages_model::{LastWords, Trouble};
+
 use crate::error::is_disk_full;
 use crate::{Dockerfile, ca_bundle};
+
+/// What mends a Python program that ends in a build, where no release's variables are.
+pub(crate) fn in_build(words: &LastWords) -> String {
+    match &words.trouble {
+        Trouble::Setting { variable } => {
+            let what = variable.as_ref().map_or("it".to_owned(), |name| format!("`{name}`"));
+            format!(
+                "a build has no secrets of the release: let the settings do without {what} there, or give that RUN line a \
+                 throw-away value"
+            )
+        }
+        Trouble::Syntax => "correct it and run this again".to_owned(),
+        Trouble::SettingsModule => {
+            "correct DJANGO_SETTINGS_MODULE where the Dockerfile or manage.py sets it, or see that .dockerignore leaves the \
+             file in"
+                .to_owned()
+        }
+        Trouble::Package => {
+            "add it to the project's requirements, or see that they are installed before that line".to_owned()
+        }
+        Trouble::Module { package, module } => format!(
+            "`{package}` is there, and `{module}` is not: correct the name where it is imported, or see that .dockerignore \
+             leaves the file in"
+        ),
+        Trouble::Import => {
+            "correct the import, or require the version of the package that the project is developed with".to_owned()
+        }
+    }
+}
 
 /// What would mend a failed build. The engine has no codes for these, only words.
 pub(crate) fn advice(message: &str, tail: &[String], dockerfile: &Dockerfile) -> Option<String> {

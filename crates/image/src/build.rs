@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bollard::models::{BuildInfo, BuildInfoAux};
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::StreamExt as _;
-use nuages_model::{Digest, Progress, Sha256};
+use nuages_model::{Digest, LastWords, Progress, Sha256};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::advice::advice;
+use crate::advice::{advice, in_build};
 use crate::build_output::{BuildKitOutput, ClassicOutput};
 use crate::ca_bundle::{self, CaBundle};
 use crate::{Context, Dockerfile, Engine, ImageConfig, ImageError, inspect};
@@ -339,6 +339,7 @@ fn build_error(
     };
     let tail = output.tail();
     let advice = advice(&message, &tail, dockerfile);
+    let words = LastWords::in_log(&tail).filter(|_| advice.is_none());
     // BuildKit puts its own layers of wrapping in front.
     let message = [
         "failed to solve with frontend dockerfile.v0: ",
@@ -349,12 +350,16 @@ fn build_error(
     .fold(message.trim().to_owned(), |message, wrapping| {
         message.replace(wrapping, "")
     });
+    let message = without_command(&message);
     ImageError::Build {
         dockerfile: request.dockerfile().display().to_string(),
         step: output.step(),
-        message: without_command(&message).to_owned(),
+        message: match &words {
+            Some(words) => format!("{} ({message})", words.sentence),
+            None => message.to_owned(),
+        },
+        advice: advice.or_else(|| words.as_ref().map(in_build)),
         tail,
-        advice,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The words that every nuages crate shares.
 //!
 //! Pure newtypes ([`AppName`], [`EnvName`], [`ReleaseId`], [`Digest`], [`Arn`], [`ImageRef`], [`Secret`]), the way an
-//! adapter says how far it is ([`Progress`]), and the ports that adapters share: [`BlobSink`] (an image goes to a
+//! adapter says how far it is ([`Progress`]), what a Python program's last words mean ([`LastWords`]), and the ports that adapters share: [`BlobSink`] (an image goes to a
 //! registry), [`BlobSource`] (an image comes from one) and [`TaskRunner`] (a migration runs somewhere).
 //!
 //! Invariant: a value of a type in this crate is valid. Whoever holds an [`AppName`] never checks it again, and a
@@ -26,6 +26,7 @@ mod finding;
 mod image_ref;
 mod name;
 mod progress;
+mod python;
 mod release;
 mod secret;
 mod sink;
@@ -39,6 +40,7 @@ pub use finding::{Finding, Level};
 pub use image_ref::{ImageRef, ImageRefError};
 pub use name::{AppName, EnvName, NameError, ServiceName};
 pub use progress::{Note, Progress};
+pub use python::{LastWords, Trouble};
 pub use release::{ReleaseId, ReleaseIdError, World};
 pub use secret::{Secret, SecretVersion};
 pub use sink::{Blob, BlobSink, Descriptor, PutOutcome, SinkError};

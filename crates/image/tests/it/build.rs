@@ -123,6 +123,44 @@ async fn a_failed_step_is_named_with_its_last_lines() {
 }
 
 #[tokio::test]
+async fn what_python_says_of_a_failed_step_is_its_cause() {
+    let engine = engine().await;
+    let dockerfile = format!("FROM {BASE}\nWORKDIR /app\nCOPY . .\nRUN python -c 'import settings'\n");
+    let folder = project(&[
+        ("Dockerfile", &dockerfile),
+        ("settings.py", "DEBUG = False\nHOSTS = [\n"),
+    ]);
+    for builder in BOTH {
+        let request = request(&folder, builder);
+        let error = build(&engine, &request, &Progress::none(), &CancellationToken::new())
+            .await
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(
+                "Python cannot read the code: SyntaxError: '[' was never closed (/app/settings.py, line 2) ("
+            ),
+            "{builder:?}: {text}"
+        );
+        assert_eq!(error.hint().as_deref(), Some("correct it and run this again"));
+    }
+    write(
+        folder.path(),
+        "settings.py",
+        "import os\nKEY = os.environ['SECRET_KEY']\n",
+    );
+    let request = BuildRequest::new(folder.path());
+    let error = build(&engine, &request, &Progress::none(), &CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("the variable `SECRET_KEY` is missing"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("throw-away value"));
+}
+
+#[tokio::test]
 async fn a_missing_base_says_what_to_do() {
     let engine = engine().await;
     let folder = project(&[("Dockerfile", "FROM nuages.invalid/no/such:image\n")]);
