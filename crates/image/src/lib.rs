@@ -77,7 +77,7 @@ pub use fingerprint::Fingerprint;
 pub use forget::forget;
 pub use inspect::{ImageConfig, inspect};
 pub use layout::OciLayout;
-pub use owner::{Swept, sweep};
+pub use owner::{Swept, left, sweep};
 pub use packages::{Packages, Requirements, VENV};
 pub use pins::{Pinning, Pins};
 pub use push::{Pushed, push};

@@ -76,13 +76,69 @@ pub(crate) fn labels(more: &BTreeMap<String, String>) -> HashMap<String, String>
     more.clone().into_iter().chain([(LABEL.to_owned(), owner)]).collect()
 }
 
-/// What a sweep removed.
+/// What checks left, or what a sweep of it removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Containers.
     pub containers: usize,
     /// Networks.
     pub networks: usize,
+}
+
+impl Swept {
+    /// Whether there was nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.containers + self.networks == 0
+    }
+}
+
+/// The ids of what is nobody's.
+struct Orphans {
+    containers: Vec<String>,
+    networks: Vec<String>,
+}
+
+async fn orphans(engine: &Engine) -> Result<Orphans, ImageError> {
+    let docker = engine.docker();
+    let what = "look for what earlier checks left";
+    let all = ListContainersOptions {
+        all: true,
+        filters: Some(label_filter(LABEL)),
+        ..Default::default()
+    };
+    let containers = docker.list_containers(Some(all)).await.map_err(engine_error(what))?;
+    let all = ListNetworksOptions {
+        filters: Some(label_filter(LABEL)),
+    };
+    let networks = docker.list_networks(Some(all)).await.map_err(engine_error(what))?;
+    Ok(Orphans {
+        containers: containers
+            .into_iter()
+            .filter_map(|one| one.id.filter(|_| is_orphan(one.labels.as_ref())))
+            .collect(),
+        networks: networks
+            .into_iter()
+            .filter_map(|one| one.id.filter(|_| is_orphan(one.labels.as_ref())))
+            .collect(),
+    })
+}
+
+/// Counts the containers and networks of checks whose process is gone. Reads only.
+///
+/// ```no_run
+/// # async fn example(engine: &nuages_image::Engine) -> Result<(), nuages_image::ImageError> {
+/// if !nuages_image::left(engine).await?.is_empty() {
+///     nuages_image::sweep(engine).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub async fn left(engine: &Engine) -> Result<Swept, ImageError> {
+    let orphans = orphans(engine).await?;
+    Ok(Swept {
+        containers: orphans.containers.len(),
+        networks: orphans.networks.len(),
+    })
 }
 
 /// Removes the containers and networks of checks whose process is gone.
@@ -95,34 +151,21 @@ pub struct Swept {
 /// # }
 /// ```
 pub async fn sweep(engine: &Engine) -> Result<Swept, ImageError> {
+    let orphans = orphans(engine).await?;
     let mut swept = Swept::default();
-    let docker = engine.docker();
-    let what = "look for what earlier checks left";
-    let all = ListContainersOptions {
-        all: true,
-        filters: Some(label_filter(LABEL)),
-        ..Default::default()
-    };
-    for container in docker.list_containers(Some(all)).await.map_err(engine_error(what))? {
-        if let Some(id) = container.id.filter(|_| is_orphan(container.labels.as_ref())) {
-            remove(engine, &id).await?;
-            swept.containers += 1;
-        }
+    for id in orphans.containers {
+        remove(engine, &id).await?;
+        swept.containers += 1;
     }
-    let all = ListNetworksOptions {
-        filters: Some(label_filter(LABEL)),
-    };
-    for network in docker.list_networks(Some(all)).await.map_err(engine_error(what))? {
-        if let Some(id) = network.id.filter(|_| is_orphan(network.labels.as_ref())) {
-            match docker.remove_network(&id).await {
-                Ok(()) => swept.networks += 1,
-                // In use, or gone already: another sweep is at it.
-                Err(bollard::errors::Error::DockerResponseServerError {
-                    status_code: 403 | 404 | 409,
-                    ..
-                }) => {}
-                Err(error) => return Err(engine_error("remove a network")(error)),
-            }
+    for id in orphans.networks {
+        match engine.docker().remove_network(&id).await {
+            Ok(()) => swept.networks += 1,
+            // In use, or gone already: another sweep is at it.
+            Err(bollard::errors::Error::DockerResponseServerError {
+                status_code: 403 | 404 | 409,
+                ..
+            }) => {}
+            Err(error) => return Err(engine_error("remove a network")(error)),
         }
     }
     Ok(swept)

@@ -86,31 +86,45 @@ impl Sandbox {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<Self, ImageError> {
-        let starting = async {
-            // What a killed run left would only grow. It is in nobody's way, so neither is a sweep that fails.
-            if let Err(error) = owner::sweep(engine).await {
-                tracing::debug!(%error, "what earlier checks left could not be swept");
-            }
-            let network = Network::create(engine, &spec.labels).await?;
-            let postgres = match &spec.postgres {
-                Some(image) => {
-                    ensure_image(engine, image, progress).await?;
-                    Some(Postgres::start(engine, image, &network, &spec.labels, progress).await?)
-                }
-                None => None,
-            };
-            Ok(Self {
-                engine: engine.clone(),
-                labels: spec.labels.clone(),
-                network,
-                postgres,
-            })
-        };
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(ImageError::Cancelled { what: "start the checks' database".into() }),
-            started = starting => started,
+        if cancel.is_cancelled() {
+            return Err(cancelled());
         }
+        // What a killed run left would only grow. It is in nobody's way, so neither is a sweep that fails.
+        if let Err(error) = owner::sweep(engine).await {
+            tracing::debug!(%error, "what earlier checks left could not be swept");
+        }
+        let mut sandbox = Self {
+            engine: engine.clone(),
+            labels: spec.labels.clone(),
+            network: Network::create(engine, &spec.labels).await?,
+            postgres: None,
+        };
+        let Some(image) = &spec.postgres else {
+            return Ok(sandbox);
+        };
+        match sandbox.start_database(image, progress, cancel).await {
+            Ok(()) => Ok(sandbox),
+            Err(error) => {
+                // Awaited: what runs in the background ends with a process that has nothing else to do.
+                if let Err(error) = sandbox.close().await {
+                    tracing::warn!(%error, "a sandbox was left behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whatever is asked of the engine to make is waited for, so that its name is known when it must go again.
+    async fn start_database(
+        &mut self,
+        image: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<(), ImageError> {
+        unless(cancel, ensure_image(&self.engine, image, progress)).await?;
+        let made = Postgres::create(&self.engine, image, &self.network, &self.labels).await?;
+        let postgres = self.postgres.insert(made);
+        unless(cancel, postgres.is_ready(&self.engine, progress)).await
     }
 
     /// The network's name.
@@ -165,15 +179,31 @@ impl Sandbox {
     }
 }
 
+const START: &str = "start the checks' database";
+
+fn cancelled() -> ImageError {
+    ImageError::Cancelled { what: START.into() }
+}
+
+/// What leaves nothing of its own may be dropped half-way.
+async fn unless<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, ImageError>>,
+) -> Result<T, ImageError> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(cancelled()),
+        done = work => done,
+    }
+}
+
 impl Postgres {
-    async fn start(
+    async fn create(
         engine: &Engine,
         image: &str,
         network: &Network,
         labels: &BTreeMap<String, String>,
-        progress: &Progress,
     ) -> Result<Self, ImageError> {
-        let what = "start the checks' database";
         let password = Digest::of(unique().as_bytes()).hex()[..32].to_owned();
         let env = [
             ("POSTGRES_USER", USER),
@@ -207,12 +237,23 @@ impl Postgres {
             }),
             ..ContainerCreateBody::default()
         };
-        let container = Container::create(engine, body, what).await?;
+        Ok(Self {
+            container: Container::create(engine, body, START).await?,
+            password,
+            databases: AtomicU32::new(0),
+        })
+    }
+
+    /// Starts it, and waits until it takes connections.
+    async fn is_ready(&self, engine: &Engine, progress: &Progress) -> Result<(), ImageError> {
+        let Self {
+            container, password, ..
+        } = self;
         engine
             .docker()
             .start_container(&container.id, None)
             .await
-            .map_err(engine_error(what))?;
+            .map_err(engine_error(START))?;
         progress.status("waiting for the checks' database");
         let deadline = tokio::time::Instant::now() + READY_WITHIN;
         loop {
@@ -221,26 +262,22 @@ impl Postgres {
                 engine,
                 &container.id,
                 &["pg_isready", "-q", "-h", "127.0.0.1", "-U", USER],
-                &password,
+                password,
             )
             .await;
             if matches!(ready, Ok((0, _))) {
                 progress.status("");
-                return Ok(Self {
-                    container,
-                    password,
-                    databases: AtomicU32::new(0),
-                });
+                return Ok(());
             }
             let state = engine
                 .docker()
                 .inspect_container(&container.id, None)
                 .await
-                .map_err(engine_error(what))?
+                .map_err(engine_error(START))?
                 .state;
             if state.is_some_and(|state| state.running == Some(false)) {
                 return Err(ImageError::Refused {
-                    what: what.into(),
+                    what: START.into(),
                     message: format!("its container ended: {}", last_lines(engine, &container.id).await),
                     status: None,
                 });
@@ -252,7 +289,7 @@ impl Postgres {
                     .map(str::to_owned)
                     .collect();
                 return Err(ImageError::TimedOut {
-                    what: what.into(),
+                    what: START.into(),
                     limit: READY_WITHIN,
                     tail,
                 });

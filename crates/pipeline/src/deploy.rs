@@ -97,7 +97,7 @@ async fn deploy_in(
     ui: &Ui,
 ) -> Result<Deployed, PipelineError> {
     let (config, store) = (&session.config, session.store.store().path());
-    tree::look(config, store).await?;
+    tree::look_unless_seen(session).await?;
     let engine = Engine::connect().await?;
     let git = git_state(config).await;
     let (source, inputs) = crate::build::source(config, store, &engine).await?;

@@ -14,7 +14,7 @@ use nuages_saga::Events;
 
 use crate::error::PipelineError;
 use crate::left_behind::{self, LeftBehind};
-use crate::{records, session, tree};
+use crate::{left_checks, records, session, tree};
 
 /// One thing that was looked at.
 pub type DoctorFinding = Finding;
@@ -63,6 +63,7 @@ pub async fn doctor(
     }
     findings.push(store(&place).await);
     findings.extend(emulators_left_behind().await);
+    findings.extend(left_checks::finding().await);
     Ok(findings)
 }
 

@@ -16,7 +16,7 @@ use crate::error::PipelineError;
 use crate::records::Records;
 use crate::session::{OpenOptions, Session, has_local, has_own_emulator, remove_emulator, tell_ignored};
 use crate::ui::Ui;
-use crate::{left_behind, secrets, stack};
+use crate::{left_behind, left_checks, secrets, stack};
 
 /// How long services may take to drain.
 const DRAIN: Duration = Duration::from_mins(15);
@@ -88,6 +88,7 @@ async fn local_down(config: &Config, store: Option<EnvironmentStore>, ui: &Ui) -
     if let Ok(engine) = nuages_emulator::Engine::connect().await {
         left_behind::tell(&engine, ui).await;
     }
+    left_checks::sweep(ui).await;
     Ok(DownOutcome {
         existed: existed?,
         retained: Vec::new(),

@@ -5,9 +5,11 @@
 
 use nuages_config::Backup;
 use nuages_image::Engine;
-use nuages_model::Progress;
+use nuages_model::{Progress, ServiceName};
+use nuages_releases::ReleaseNumber;
 
 use crate::error::PipelineError;
+use crate::live::Unrecorded;
 use crate::session::Session;
 use crate::ui::{Ui, count};
 use crate::{fingerprint, infra, inputs, live, secrets, stack, tree};
@@ -42,7 +44,7 @@ impl Planned {
 pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> {
     secrets::check_database(session)?;
     let config = &session.config;
-    tree::look(config, session.store.store().path()).await?;
+    tree::look_unless_seen(session).await?;
     let infra_plan = infra::infra_plan(session, ui).await?;
     let stack = stack::stack(session);
     let known = stack.describe().await?.filter(nuages_infra::StackState::stands);
@@ -62,11 +64,12 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
     let resolved = secrets::as_resolved(inspection);
     let fingerprint = fingerprint::of(&source, config, resolved.versions().into_iter());
     let serving = session.store.serving().await?;
-    // What no record tells of is asked of ECS.
-    let unrecorded = match (&serving, &outputs) {
-        (None, Some(outputs)) => live::unrecorded(session, &outputs.cluster).await?,
-        _ => Vec::new(),
+    // What runs is asked of ECS, whatever the record says.
+    let running = match &outputs {
+        Some(outputs) => live::unrecorded(session, &outputs.cluster).await?,
+        None => Vec::new(),
     };
+    let unrecorded = if serving.is_none() { &running[..] } else { &[] };
     let why = match (&serving, &outputs) {
         (None, _) if !unrecorded.is_empty() => Some("this store has no record of what serves".to_owned()),
         (None, _) | (_, None) => Some("nothing serves yet".to_owned()),
@@ -85,18 +88,16 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
     let mut known_after = Vec::new();
     if why.is_some() {
         for (name, service) in &config.services {
-            let recorded = serving.as_ref().and_then(|serving| serving.task_definitions.get(name));
-            let running = unrecorded.iter().find(|running| running.service == *name);
-            let runs = recorded
-                .map(|arn| arn.name().to_owned())
-                .or_else(|| running.map(ToString::to_string));
-            let what = match runs {
-                Some(runs) => format!("~ service {name}: {runs} → known after push"),
-                None => format!(
-                    "+ service {name} with {}",
-                    count(usize::try_from(service.count).unwrap_or(0), "task")
-                ),
-            };
+            let runs = running.iter().find(|running| running.service == *name);
+            // Of another world's record nothing follows.
+            let recorded = serving
+                .as_ref()
+                .filter(|serving| Some(serving.world) == outputs.as_ref().map(|outputs| Some(outputs.world)));
+            let recorded = recorded.and_then(|serving| {
+                let arn = serving.task_definitions.get(name)?;
+                Some((serving.number, arn.name().to_owned()))
+            });
+            let what = from_to(name, service.count, runs, recorded);
             steps.push(what);
         }
         known_after.push("the image's digest: after build".to_owned());
@@ -126,6 +127,32 @@ pub async fn plan(session: &Session, ui: &Ui) -> Result<Planned, PipelineError> 
     })
 }
 
+/// What is done to a service: from what runs, and what the record has instead where that differs.
+fn from_to(
+    name: &ServiceName,
+    tasks: u32,
+    runs: Option<&Unrecorded>,
+    recorded: Option<(ReleaseNumber, String)>,
+) -> String {
+    let after = "known after push";
+    match (runs, recorded) {
+        (Some(runs), Some((release, recorded))) if runs.definition != recorded => {
+            format!("~ service {name}: {runs}, where {release} is on record with {recorded} → {after}")
+        }
+        (Some(runs), Some(_)) => format!("~ service {name}: {} → {after}", runs.definition),
+        (Some(runs), None) => format!("~ service {name}: {runs} → {after}"),
+        (None, recorded) => {
+            let tasks = count(usize::try_from(tasks).unwrap_or(0), "task");
+            match recorded {
+                Some((release, recorded)) => {
+                    format!("+ service {name} with {tasks}; {release} is on record with {recorded}, which does not run")
+                }
+                None => format!("+ service {name} with {tasks}"),
+            }
+        }
+    }
+}
+
 /// What can be gone back to if a migration spoils the data. On an emulator there is nothing to be sorry for.
 fn backups(session: &Session) -> Option<String> {
     let config = &session.config;
@@ -142,4 +169,40 @@ fn backups(session: &Session) -> Option<String> {
             "before migrations nothing is saved but what RDS keeps by itself: backups of {days}, to any point in time"
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_is_told_and_the_record_where_it_says_something_else() {
+        let web: ServiceName = "web".parse().unwrap();
+        let runs = Unrecorded {
+            service: web.clone(),
+            definition: "blog-web:7".into(),
+            image: Some("sha256:0123456789ab".into()),
+        };
+        let told = |runs: Option<&Unrecorded>, recorded: Option<&str>| {
+            let recorded = recorded.map(|recorded| ("v3".parse().unwrap(), recorded.to_owned()));
+            from_to(&web, 2, runs, recorded)
+        };
+        assert_eq!(
+            told(Some(&runs), Some("blog-web:7")),
+            "~ service web: blog-web:7 → known after push"
+        );
+        assert_eq!(
+            told(Some(&runs), Some("blog-web:5")),
+            "~ service web: blog-web:7 (sha256:0123456789ab), where v3 is on record with blog-web:5 → known after push"
+        );
+        assert_eq!(
+            told(Some(&runs), None),
+            "~ service web: blog-web:7 (sha256:0123456789ab) → known after push"
+        );
+        assert_eq!(told(None, None), "+ service web with 2 tasks");
+        assert_eq!(
+            told(None, Some("blog-web:5")),
+            "+ service web with 2 tasks; v3 is on record with blog-web:5, which does not run"
+        );
+    }
 }

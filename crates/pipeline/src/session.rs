@@ -4,6 +4,7 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use nuages_aws::{AwsContext, AwsSettings, EmulatorKind, Quirks};
@@ -13,6 +14,7 @@ use nuages_emulator::images::{self, ImageSet, Source};
 use nuages_emulator::local::{Found, LocalEmulator, LocalSettings, LocalStatus, Running};
 use nuages_model::{AccountId, EnvName, Secret};
 use nuages_saga::{Events, Holder, JournalStore as _, Lease, MessageLevel, SagaError, Standing};
+use tokio::time::Instant;
 
 use crate::environment::Environment;
 use crate::error::PipelineError;
@@ -71,6 +73,8 @@ pub struct Session {
     pub environment: Environment,
     /// The local emulator, where nuages runs one.
     pub emulator: Option<LocalEndpoint>,
+    /// Whether the working tree was looked at, and can be built.
+    pub(crate) looked: bool,
 }
 
 /// A local emulator, as a session reaches it.
@@ -129,6 +133,7 @@ impl Session {
             config,
             environment,
             emulator,
+            looked: options.builds,
         })
     }
 
@@ -362,8 +367,9 @@ pub(crate) async fn find_emulator(config: &Config, ui: &Ui) -> Result<Option<Loc
     match LocalEmulator::status(&engine, &settings).await? {
         LocalStatus::Running { endpoint, .. } => {
             // One that somebody has just started answers nobody yet.
-            let answers = LocalEmulator::answers(&engine, &settings).await;
-            answers.map_err(|error| silent_emulator(config, error))?;
+            let answers = LocalEmulator::answers(&engine, &settings);
+            let answers = async { answers.await.map_err(|error| silent_emulator(config, error)) };
+            told_if_slow(answers, ui).await?;
             Ok(Some(LocalEndpoint {
                 url: endpoint,
                 account: settings.account,
@@ -377,6 +383,31 @@ pub(crate) async fn find_emulator(config: &Config, ui: &Ui) -> Result<Option<Loc
             Err(not_running(config))
         }
         LocalStatus::Stopped => Err(not_running(config)),
+    }
+}
+
+/// What takes no time is not told.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Says that the emulator is waited for, where it does not answer at once, and how that ended.
+async fn told_if_slow(answers: impl Future<Output = Result<(), PipelineError>>, ui: &Ui) -> Result<(), PipelineError> {
+    let mut answers = std::pin::pin!(answers);
+    let began = Instant::now();
+    if let Ok(answered) = tokio::time::timeout(AT_ONCE, &mut answers).await {
+        return answered;
+    }
+    let task = ui.events.task("emulator", "Local emulator");
+    let text = "the local emulator does not answer yet, and is waited for: it takes some seconds to start";
+    task.message(MessageLevel::Info, text, None);
+    match answers.await {
+        Ok(()) => {
+            task.done(format!("it answers after {} s", began.elapsed().as_secs()));
+            Ok(())
+        }
+        Err(error) => {
+            task.failed_with(error.report());
+            Err(error)
+        }
     }
 }
 
@@ -447,7 +478,6 @@ pub(crate) async fn remove_local(settings: &LocalSettings, ui: &Ui) -> Result<bo
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     use nuages_saga::EventKind;
 
@@ -481,6 +511,39 @@ mod tests {
             assert!(text.starts_with("the local emulator is left running: "), "{text}");
             lease.release().await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_emulator_that_is_waited_for_is_told_and_so_is_the_end() {
+        let told = async |millis: u64, end: Result<(), PipelineError>| {
+            let heard = Arc::new(Mutex::new(Vec::new()));
+            let listener = Arc::clone(&heard);
+            let events = Events::to(move |event| match event.kind {
+                EventKind::Message { text, .. } => listener.lock().unwrap().push(text),
+                EventKind::TaskEnded { detail, error, .. } => {
+                    let error = error.map(|error| error.to_string());
+                    listener.lock().unwrap().push(detail.or(error).unwrap_or_default());
+                }
+                _ => {}
+            });
+            let ui = Ui { events, ..Ui::silent() };
+            let answers = async {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                end
+            };
+            let ended = told_if_slow(answers, &ui).await.is_ok();
+            let heard = heard.lock().unwrap().clone();
+            (ended, heard)
+        };
+        assert_eq!(told(100, Ok(())).await, (true, Vec::new()));
+        let (ended, heard) = told(12_000, Ok(())).await;
+        assert!(ended);
+        assert!(heard[0].contains("does not answer yet, and is waited for"), "{heard:?}");
+        assert_eq!(heard[1], "it answers after 12 s");
+        let silent = PipelineError::refused("no answer for 20 s", "repeat it");
+        let (ended, heard) = told(20_000, Err(silent)).await;
+        assert!(!ended);
+        assert!(heard[1].starts_with("no answer for 20 s"), "{heard:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use nuages_config::Config;
 use nuages_image::{Context, Dockerfile, ImageError};
 
 use crate::error::PipelineError;
+use crate::session::Session;
 
 /// What migrations and probes are run with, in every image.
 const MANAGE: &str = "manage.py";
@@ -21,7 +22,7 @@ struct Missing {
 }
 
 /// Refuses a working tree of which no release can be made. `store` is the file of records, which no build sees.
-pub(crate) async fn look(config: &Config, store: &Path) -> Result<(), PipelineError> {
+pub async fn look(config: &Config, store: &Path) -> Result<(), PipelineError> {
     let request = crate::build::request(config, store);
     let opened = tokio::task::spawn_blocking(move || request.open_context(&nuages_model::Progress::none()));
     let opened = opened
@@ -51,6 +52,14 @@ pub(crate) async fn look(config: &Config, store: &Path) -> Result<(), PipelineEr
     }
     let join = |part: fn(&Missing) -> &str| missing.iter().map(part).collect::<Vec<_>>().join("; ");
     Err(PipelineError::refused(join(|one| &one.what), join(|one| &one.hint)))
+}
+
+/// The same for a session that was not opened to build: walking a large tree twice takes a person's time.
+pub(crate) async fn look_unless_seen(session: &Session) -> Result<(), PipelineError> {
+    if session.looked {
+        return Ok(());
+    }
+    look(&session.config, session.store.store().path()).await
 }
 
 fn missing(config: &Config, context: &Context) -> Vec<Missing> {
@@ -165,6 +174,15 @@ mod tests {
         assert_eq!(said(&[], nothing).await, None);
         let staged = said(&[], |config| config.build.target = Some("TEST".into()));
         assert_eq!(staged.await, None);
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_was_seen_is_not_walked_again() {
+        let (mut session, _dir) = crate::stack::tests::staging("http://127.0.0.1:1").await;
+        let unseen = look_unless_seen(&session).await.unwrap_err();
+        assert!(unseen.to_string().contains("there is no Dockerfile"), "{unseen}");
+        session.looked = true;
+        look_unless_seen(&session).await.unwrap();
     }
 
     #[tokio::test]

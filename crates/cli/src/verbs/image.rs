@@ -11,6 +11,7 @@ use crate::app::App;
 pub(crate) async fn build(app: &App, env: &EnvName) -> Result<Ending, PipelineError> {
     let config = app.project()?.environment(env)?;
     let store = nuages_releases::location(&config.project_dir, app.global.store.as_deref());
+    nuages_pipeline::look_at_tree(&config, &store).await?;
     let engine = Engine::connect().await?;
     let built = nuages_pipeline::build(&config, &store, &engine, &app.ui).await?;
     app.ui.events.data("image", json!(built.image.image_id));

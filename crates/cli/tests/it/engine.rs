@@ -142,7 +142,7 @@ fn what_the_dockerfile_says_wrong_is_told_with_its_step() {
 /// Nobody waits for an emulator, or finds a stack made, for what cannot be built.
 #[test]
 fn a_project_that_cannot_be_built_is_refused_before_anything_is_made() {
-    for verb in ["plan", "deploy", "push"] {
+    for verb in ["build", "check", "plan", "deploy", "push"] {
         let place = Place::with(TOML);
         place.write("Dockerfile", "# to be written\n");
         let refused = || {

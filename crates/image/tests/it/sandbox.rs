@@ -216,6 +216,33 @@ async fn a_dropped_sandbox_leaves_nothing() {
     nothing_left(&engine, &label).await;
 }
 
+/// Cancelled at many moments of the start: before, within and after each call that makes something.
+#[tokio::test]
+async fn a_start_that_is_cancelled_leaves_nothing_when_it_returns() {
+    let engine = engine().await;
+    let (labels, label) = labels("cancelled");
+    for millis in [1, 5, 15, 30, 60, 90, 120, 160, 200, 250, 320, 400] {
+        let cancel = CancellationToken::new();
+        let spec = SandboxSpec {
+            postgres: Some("postgres:17-alpine".into()),
+            labels: labels.clone(),
+        };
+        let progress = Progress::none();
+        let starting = Sandbox::start(&engine, spec, &progress, &cancel);
+        let cancelling = async {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            cancel.cancel();
+        };
+        let (started, ()) = tokio::join!(starting, cancelling);
+        match started {
+            Err(error) => assert!(matches!(error, ImageError::Cancelled { .. }), "{error}"),
+            Ok(sandbox) => sandbox.close().await.unwrap(),
+        }
+        // At once: the process may end now.
+        assert_eq!(left(&engine, &label).await, 0, "cancelled after {millis} ms");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_a_dead_process_left_is_swept() {
@@ -247,6 +274,8 @@ async fn what_a_dead_process_left_is_swept() {
     };
     engine.docker().create_network(network).await.unwrap();
     assert_eq!(left(&engine, &label).await, 2);
+    let seen = nuages_image::left(&engine).await.unwrap();
+    assert!(seen.containers >= 1 && seen.networks >= 1, "{seen:?}");
     let swept = sweep(&engine).await.unwrap();
     assert!(swept.containers >= 1 && swept.networks >= 1, "{swept:?}");
     assert_eq!(left(&engine, &label).await, 0);

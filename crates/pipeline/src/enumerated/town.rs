@@ -210,6 +210,7 @@ impl Town {
             config,
             environment,
             emulator: None,
+            looked: false,
         }
     }
 

@@ -80,6 +80,7 @@ async fn session(toml: &str, endpoint: &str) -> (Session, TempDir) {
         config,
         environment,
         emulator: None,
+        looked: false,
     };
     (session, dir)
 }
