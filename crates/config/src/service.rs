@@ -43,7 +43,7 @@ pub struct Service {
 /// How a service is asked whether it is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// Asked by the load balancer, for ever: is the process alive? It must not ask the database.
+    /// Asked by the load balancer, for ever, and once in a deployment: is the process alive? It must not ask the database.
     pub live: String,
     /// Asked once in a deployment: is it able to serve?
     pub ready: String,

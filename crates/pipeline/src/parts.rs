@@ -95,6 +95,9 @@ pub(crate) fn smoke_step(
     };
     let health = config.web().and_then(|(_, web)| web.health.as_ref());
     let smoke = SmokeParams {
+        live: health
+            .map(|health| health.live.clone())
+            .filter(|live| *live != site.ready),
         site,
         page: health.map_or_else(|| "/".to_owned(), |health| health.page.clone()),
         rollout: None,

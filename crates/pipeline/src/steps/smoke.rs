@@ -1,5 +1,5 @@
-//! `http.smoke`: asks the application, through the load balancer, whether it is ready, several times in a row, and
-//! whether a page comes.
+//! `http.smoke`: asks the application, through the load balancer, whether it is ready, several times in a row, whether it
+//! is alive at the path that the load balancer itself asks for ever, and whether a page comes.
 //!
 //! Invariant: while it waits for an answer the tasks are watched: one that dies ends the wait, and says why itself. So
 //! does an answer that stays the same although the application itself gives it: no load balancer is to blame then.
@@ -24,6 +24,10 @@ pub(crate) struct SmokeParams {
     /// Where it is asked.
     #[serde(flatten)]
     pub(crate) site: Site,
+    /// The path that the load balancer asks for ever. An emulator's has no such question, and takes any target for
+    /// healthy. None in plans of versions that did not ask it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) live: Option<String>,
     /// A page that people see.
     pub(crate) page: String,
     /// The deployments whose tasks answer.
@@ -91,12 +95,15 @@ impl Smoke {
     /// Asks until all answers are good, or a bad one stays, or time is up.
     async fn answer(&self, cx: &StepContext, client: &reqwest::Client) -> Result<SmokeOutput, StepError> {
         let deadline = Instant::now() + LIMIT;
-        let SmokeParams { site, page, .. } = &self.1;
+        let SmokeParams { site, live, page, .. } = &self.1;
         let mut same = None;
         loop {
             let asked = async {
                 let ready = site.is_ready(client, Duration::ZERO).await;
                 ready.map_err(|bad| (site.ready.as_str(), bad))?;
+                if let Some(live) = live {
+                    site.ask(client, live).await.map_err(|bad| (live.as_str(), bad))?;
+                }
                 site.ask(client, page).await.map_err(|bad| (page.as_str(), bad))
             };
             let (path, bad) = match asked.await {
@@ -127,6 +134,7 @@ impl Smoke {
             Bad::Silent(_) => 0,
         };
         let ready = path == self.1.site.ready;
+        let live = self.1.live.as_deref() == Some(path);
         match status {
             400 => {
                 "Django answers 400 to a host that is not in ALLOWED_HOSTS: add the value of NUAGES_PUBLIC_HOST to it, \
@@ -138,10 +146,16 @@ impl Smoke {
                     "the project has nothing at `{path}`: add it, or name the path that it has with `ready` {SERVICE}"
                 )
             }
+            404 | 410 if live => {
+                format!(
+                    "the project has nothing at `{path}`, which the load balancer asks for ever: add it, or name the \
+                     path that it has with `live` {SERVICE}"
+                )
+            }
             404 | 410 => format!(
                 "the project has no page at `{path}`: add one, or name one that it has with `page = \"/…\"` {SERVICE}"
             ),
-            401 | 403 if !ready => {
+            401 | 403 if !ready && !live => {
                 format!("`{path}` is not for everybody: name a page that is with `page = \"/…\"` {SERVICE}")
             }
             _ => format!(
@@ -180,7 +194,9 @@ impl TypedStep for Smoke {
     type After = SmokeOutput;
 
     async fn check(&self, _: &StepContext) -> Result<TypedCheck<(), SmokeOutput>, StepError> {
-        let asks = format!("ask {} and {} of {}", self.1.site.ready, self.1.page, self.1.site.url);
+        let SmokeParams { site, live, page, .. } = &self.1;
+        let live = live.as_ref().map_or_else(String::new, |live| format!(", {live}"));
+        let asks = format!("ask {}{live} and {page} of {}", site.ready, site.url);
         Ok(TypedCheck::Change {
             before: (),
             diff: vec![asks],
@@ -213,7 +229,7 @@ impl TypedStep for Smoke {
     }
 
     fn deadline(&self) -> Duration {
-        LIMIT + REQUEST * 3
+        LIMIT + REQUEST * 4
     }
 }
 

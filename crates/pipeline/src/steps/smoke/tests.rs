@@ -37,6 +37,7 @@ async fn tested(answer: impl Fn(&str, usize) -> u16 + Send + Sync + 'static) -> 
             via: None,
             ready: "/readyz".into(),
         },
+        live: Some("/livez".into()),
         page: "/front/".into(),
         rollout: None,
     };
@@ -64,9 +65,23 @@ async fn tested(answer: impl Fn(&str, usize) -> u16 + Send + Sync + 'static) -> 
     }
 }
 
-/// Ready, and answering its page so.
+/// Ready and alive, and answering its page so.
 async fn page(answer: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Ended {
-    tested(move |path, before| if path == "/readyz" { 200 } else { answer(before) }).await
+    tested(move |path, before| if path == "/front/" { answer(before) } else { 200 }).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_no_load_balancer_would_find_healthy_fails() {
+    let ended = tested(|path, _| if path == "/livez" { 404 } else { 200 }).await;
+    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+    let error = ended.result.unwrap_err();
+    assert!(error.message.contains("/livez answered 404"), "{}", error.message);
+    let hint = error.hint.unwrap();
+    assert!(
+        hint.starts_with("the project has nothing at `/livez`, which the load balancer asks for ever")
+            && hint.ends_with("with `live` in `health` of [services.web]"),
+        "{hint}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +136,12 @@ async fn an_answer_that_changes_is_not_steady() {
 #[tokio::test(start_paused = true)]
 async fn each_answer_has_its_own_way_out() {
     let hint = async |ready: u16, page: u16| {
-        let ended = tested(move |path, _| if path == "/readyz" { ready } else { page }).await;
+        let answer = move |path: &str, _| match path {
+            "/readyz" => ready,
+            "/front/" => page,
+            _ => 200,
+        };
+        let ended = tested(answer).await;
         assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
         ended.result.unwrap_err().hint.unwrap()
     };
