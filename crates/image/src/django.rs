@@ -10,7 +10,7 @@ use std::time::Duration;
 use nuages_model::Progress;
 use tokio_util::sync::CancellationToken;
 
-use crate::collect::{self, Asked, Collected};
+use crate::collect::{self, Asked, Collected, Ran};
 use crate::executor::Executor;
 use crate::packages::beside;
 use crate::{
@@ -213,9 +213,23 @@ impl Django {
         let collected = if let Some(known) = collect::remembered(&asked, &key, store) {
             known
         } else {
-            let executor = executor.get(&packages, progress).await?;
-            told.push(executor.told().to_owned());
-            collect::collect(&asked, &key, executor, store, progress, cancel).await?
+            let chosen = executor.get(&packages, progress).await?;
+            match collect::collect(&asked, &key, chosen, store, progress, cancel).await? {
+                Ran::Collected(collected) => {
+                    told.push(chosen.told().to_owned());
+                    collected
+                }
+                Ran::OnlyInImage(path, error) => {
+                    let engine = engine.ok_or(error)?;
+                    let why = format!("the project names {}, which the image alone has", path.display());
+                    let chosen = Executor::in_engine(base, engine, store, &why);
+                    told.push(chosen.told().to_owned());
+                    match collect::collect(&asked, &key, &chosen, store, progress, cancel).await? {
+                        Ran::Collected(collected) => collected,
+                        Ran::OnlyInImage(_, error) => return Err(error),
+                    }
+                }
+            }
         };
         let mut recipe = Recipe::on(base.clone());
         for (title, tree) in packages.layers()? {

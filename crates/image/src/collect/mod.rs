@@ -98,6 +98,14 @@ pub(crate) fn remembered(asked: &Asked<'_>, base: &Digest, store: &BlobStore) ->
     Some(found)
 }
 
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum Ran {
+    Collected(Collected),
+    /// It looked for this path, which the image alone has; this is why it cannot be told what came out.
+    OnlyInImage(PathBuf, ImageError),
+}
+
 /// Runs it.
 pub(crate) async fn collect(
     asked: &Asked<'_>,
@@ -106,7 +114,7 @@ pub(crate) async fn collect(
     store: &BlobStore,
     progress: &Progress,
     cancel: &CancellationToken,
-) -> Result<Collected, ImageError> {
+) -> Result<Ran, ImageError> {
     progress.status("collecting static files");
     let job = Job {
         what: WHAT,
@@ -156,9 +164,10 @@ pub(crate) async fn collect(
     if !executor.is_in_image()
         && let Some(path) = answer.reads.only_in_image(&project, Path::new(asked.working_dir))
     {
-        return Err(failure::only_in_image(&path, done.tail));
+        let error = failure::only_in_image(&path, done.tail);
+        return Ok(Ran::OnlyInImage(path, error));
     }
-    keep(asked, base, found, &answer.reads, &project, &done, store)
+    keep(asked, base, found, &answer.reads, &project, &done, store).map(Ran::Collected)
 }
 
 /// Puts what came out into the cache, with what was read for it.

@@ -67,24 +67,23 @@ impl Probed {
 /// A way to run the base's Python.
 #[derive(Debug)]
 pub(crate) struct Executor<'a> {
-    way: Way,
+    way: Way<'a>,
     base: &'a Base,
     store: &'a BlobStore,
-    engine: Option<&'a Engine>,
     told: String,
     /// Names what compiles: the same gives the same bytecode.
     identity: Digest,
 }
 
 #[derive(Debug)]
-enum Way {
+enum Way<'a> {
     #[cfg(target_os = "linux")]
     Own(own::Own),
     #[cfg(unix)]
     Machine {
         program: PathBuf,
     },
-    Engine,
+    Engine(&'a Engine),
 }
 
 /// What is to be run.
@@ -209,7 +208,6 @@ impl<'a> Executor<'a> {
             way,
             base,
             store,
-            engine,
             told,
             identity,
         };
@@ -234,15 +232,20 @@ impl<'a> Executor<'a> {
             Err(why) => reasons.push(format!("this machine's: {why}")),
         }
         let why = reasons.join("; ");
-        match engine {
-            Some(_) => Ok(made(
-                Way::Engine,
-                format!("the image's Python ran in the Docker engine ({why})"),
-                of_base,
-            )),
-            None => Err(ImageError::Python {
-                why: format!("no Python {major}.{minor} for {} runs here ({why})", base.platform()),
-            }),
+        let engine = engine.ok_or_else(|| ImageError::Python {
+            why: format!("no Python {major}.{minor} for {} runs here ({why})", base.platform()),
+        })?;
+        Ok(Self::in_engine(base, engine, store, &why))
+    }
+
+    /// The way that works wherever there is an engine.
+    pub(crate) fn in_engine(base: &'a Base, engine: &'a Engine, store: &'a BlobStore, why: &str) -> Self {
+        Self {
+            way: Way::Engine(engine),
+            base,
+            store,
+            told: format!("the image's Python ran in the Docker engine ({why})"),
+            identity: Self::of_base(base),
         }
     }
 
@@ -263,7 +266,7 @@ impl<'a> Executor<'a> {
     /// How many may run at once.
     pub(crate) fn side_by_side(&self) -> usize {
         match self.way {
-            Way::Engine => 1,
+            Way::Engine(_) => 1,
             #[cfg(unix)]
             _ => std::thread::available_parallelism().map_or(1, usize::from).min(8),
         }
@@ -271,7 +274,7 @@ impl<'a> Executor<'a> {
 
     /// Whether the script finds the project where the image has it.
     pub(crate) fn is_in_image(&self) -> bool {
-        matches!(self.way, Way::Engine)
+        matches!(self.way, Way::Engine(_))
     }
 
     /// Runs a script to its end.
@@ -294,12 +297,7 @@ impl<'a> Executor<'a> {
                 let image = home.parent().unwrap_or(home);
                 self.here(job, [program, home, image], start, progress, cancel).await
             }
-            Way::Engine => {
-                let engine = self.engine.ok_or_else(|| ImageError::Python {
-                    why: "there is no engine".into(),
-                })?;
-                contained::run(engine, self.base, self.store, job, progress, cancel).await
-            }
+            Way::Engine(engine) => contained::run(engine, self.base, self.store, job, progress, cancel).await,
         }
     }
 
@@ -397,4 +395,41 @@ async fn probe(mut python: tokio::process::Command) -> Result<Probed, String> {
         .rfind(|line| !line.trim().is_empty())
         .unwrap_or("it said nothing");
     serde_json::from_slice(&output.stdout).map_err(|_| last.chars().take(300).collect())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_python_is_asked_before_it_is_used() {
+        let wanted = Python {
+            path: "/usr/bin/python3.13".into(),
+            version: (3, 13),
+        };
+        let ask = async |says: &str| {
+            let mut shell = tokio::process::Command::new("/bin/sh");
+            // What follows are arguments of the script.
+            shell.args(["-c", says, "sh"]);
+            probe(shell).await.map(|probed| probed.misfit(&wanted))
+        };
+        let says = |version: &str, tag: &str| {
+            format!(r#"echo '{{"version": [{version}], "tag": "{tag}", "build": "x", "program": "/p"}}'"#)
+        };
+        assert_eq!(ask(&says("3, 13", "cpython-313")).await, Ok(None));
+        assert_eq!(
+            ask(&says("3, 11", "cpython-311")).await,
+            Ok(Some("it is Python 3.11, and the base image has 3.13".to_owned()))
+        );
+        assert_eq!(
+            ask(&says("3, 13", "pypy313")).await,
+            Ok(Some("it is pypy313, and the image's is cpython-313".to_owned()))
+        );
+        let broken = "echo 'error while loading shared libraries: libz.so.1' >&2; exit 127";
+        assert_eq!(
+            ask(broken).await,
+            Err("error while loading shared libraries: libz.so.1".to_owned())
+        );
+        assert_eq!(ask("exit 1").await, Err("it said nothing".to_owned()));
+    }
 }

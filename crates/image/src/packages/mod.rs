@@ -137,6 +137,7 @@ impl Packages {
                 path: "/usr/bin/python3.13".into(),
                 version: (3, 13),
             },
+            pinned: Vec::new(),
             bytecode: None,
         }
     }

@@ -71,6 +71,19 @@ impl Place {
         }
     }
 
+    /// In this engine, where that is needed.
+    async fn build_with(&self, engine: &Engine, django: &Django, folder: &Path) -> Site {
+        let project = Context::of_project(folder, &[], &Progress::none()).unwrap();
+        let ground = Ground {
+            engine: Some(engine),
+            ..self.ground()
+        };
+        django
+            .recipe(&project, ground, &Progress::none(), &CancellationToken::new())
+            .await
+            .unwrap()
+    }
+
     async fn build(&self, django: &Django, folder: &Path, progress: &Progress) -> Result<Site, ImageError> {
         let project = Context::of_project(folder, &[], &Progress::none()).unwrap();
         django
@@ -417,4 +430,35 @@ async fn a_run_ends_when_it_is_cancelled_or_too_long() {
         error.to_string(),
         "failed to collect the static files: it was cancelled"
     );
+}
+
+#[tokio::test]
+async fn a_path_of_the_image_is_found_in_a_container() {
+    let engine = engine().await;
+    let place = Place::shared(&engine).await;
+    let settings = format!("{SETTINGS}STATICFILES_DIRS = ['/app/assets']\n");
+    let folder = project(&with(&[
+        ("mysite/settings.py", &settings),
+        ("assets/img/logo.svg", "<svg/>"),
+    ]));
+    let mut django = small();
+    // What was collected before is not collected again.
+    django.env.insert("ONCE".into(), unique_name("once"));
+    let site = place.build_with(&engine, &django, folder.path()).await;
+    insta::assert_snapshot!(site.told.join("\n"), @"
+    the image's Python ran in the Docker engine (the project names /app/assets, which the image alone has)
+    2 static files are in /app/public
+    ");
+    // It is remembered as any other.
+    let again = place.build(&django, folder.path(), &Progress::none()).await.unwrap();
+    assert_eq!(again.told, ["2 static files are in /app/public"]);
+    assert_eq!(digest(&again, &place.store), digest(&site, &place.store));
+    write(folder.path(), "assets/img/other.svg", "<svg/>");
+    let more = place.build_with(&engine, &django, folder.path()).await;
+    assert_eq!(more.told[1], "3 static files are in /app/public");
+    let left = Command::new("docker")
+        .args(["images", "--quiet", "nuages-run-*"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "", "images are left behind");
 }
