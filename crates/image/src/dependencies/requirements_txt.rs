@@ -558,13 +558,13 @@ mod tests {
         );
         write("requirements/limits.txt", "a<2\n");
         let file = RequirementsFile::read(&folder.path().join("requirements.txt")).unwrap();
-        let names: Vec<&What> = file.wanted.iter().map(|wanted| &wanted.what).collect();
+        let asked: Vec<&What> = file.wanted.iter().map(|wanted| &wanted.what).collect();
         let named = |name: &str| What::Named {
             name: name.into(),
             constraint: String::new(),
         };
         assert_eq!(
-            names,
+            asked,
             [&named("a"), &named("b")],
             "a constraint asks for nothing, and a circle ends"
         );
@@ -595,7 +595,7 @@ mod tests {
             "shop @ file:packages/shop",
             "-e packages/shop ; python_version > '3'",
         ] {
-            assert_eq!(read(line).unwrap().1, [shop.clone()], "{line}");
+            assert_eq!(read(line).unwrap().1, std::slice::from_ref(&shop), "{line}");
         }
         assert_eq!(read("-e .").unwrap().1, [Local { path: PathBuf::new() }]);
         let (wheels, _) = read("./own-1.0-py3-none-any.whl").unwrap();
