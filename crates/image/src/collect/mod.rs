@@ -274,7 +274,9 @@ fn in_image(root: &Path, app: &Path, working_dir: &str) -> Result<String, ImageE
     let plain = path
         .components()
         .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let text = path.to_str().filter(|_| plain && path.components().count() > 1);
+    // What it holds is replaced as a whole.
+    let own = plain && !working_dir.starts_with(&path);
+    let text = path.to_str().filter(|_| own);
     text.map(str::to_owned).ok_or_else(|| ImageError::NoPath {
         path: path.clone(),
         why: "STATIC_ROOT must be a folder of its own",
@@ -291,6 +293,8 @@ mod tests {
         assert_eq!(at("/cache/x1/app/staticfiles").unwrap(), "/app/staticfiles");
         assert_eq!(at("/cache/x1/public/static").unwrap(), "/public/static");
         assert_eq!(at("/var/www/static").unwrap(), "/var/www/static");
-        at("/").unwrap_err();
+        for root in ["/", "/app", "/cache/x1/app", "/cache/x1", "/app/../etc"] {
+            at(root).unwrap_err();
+        }
     }
 }

@@ -85,11 +85,9 @@ impl Packages {
             .collect()
     }
 
-    /// A module's compiled one, where there is one.
-    pub(super) fn compiled_module(&self, package: &Package, path: &str) -> Option<PathBuf> {
-        let cache = self.bytecode.as_ref().filter(|_| is_module(path))?;
-        let file = compiled(&cache.join(folder(package)), path, &self.python.cache_tag());
-        file.is_file().then_some(file)
+    /// Where a package's compiled modules are.
+    pub(super) fn compiled_of(&self, package: &Package) -> Option<PathBuf> {
+        self.bytecode.as_ref().map(|cache| cache.join(folder(package)))
     }
 }
 
@@ -117,6 +115,12 @@ fn modules(package: &Package) -> impl Iterator<Item = &str> {
 fn is_module(path: &str) -> bool {
     let top = path.split('/').next().unwrap_or_default();
     bytecode::is_module(Path::new(path)) && top != "bin" && !OF_THE_ENVIRONMENT.contains(&top)
+}
+
+/// A module's compiled one, in such a folder, where there is one.
+pub(super) fn compiled_module(folder: &Path, path: &str, tag: &str) -> Option<PathBuf> {
+    let file = compiled(folder, path, tag);
+    (is_module(path) && file.is_file()).then_some(file)
 }
 
 /// Where a compiled module stands, in a folder that is laid out like that of the packages.

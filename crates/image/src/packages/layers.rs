@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nuages_model::Digest;
 
+use super::compiled::compiled_module;
 use super::installed::Package;
 use super::{Packages, below, record, scripts};
 use crate::contents::Python;
@@ -92,6 +93,7 @@ pub(super) fn site_packages(python: &Python) -> String {
 fn put(package: &Package, packages: &Packages, tree: &mut Tree) -> Result<(), ImageError> {
     let Packages { installed, python, .. } = packages;
     let site = site_packages(python);
+    let (compiled, tag) = (packages.compiled_of(package), python.cache_tag());
     let record = format!("{}/RECORD", package.info);
     let mut lines = String::new();
     for file in &package.files {
@@ -122,8 +124,11 @@ fn put(package: &Package, packages: &Packages, tree: &mut Tree) -> Result<(), Im
         } else {
             lines.push_str(&record::write(&file.path, &file.rest));
             let to = format!("{site}/{}", file.path);
-            if let Some(compiled) = packages.compiled_module(package, &file.path) {
-                tree.add_kept(compiled, beside(&to, &python.cache_tag()))?;
+            let module = compiled
+                .as_ref()
+                .and_then(|folder| compiled_module(folder, &file.path, &tag));
+            if let Some(module) = module {
+                tree.add_kept(module, beside(&to, &tag))?;
             }
             tree.add_kept(&from, to)?;
         }
