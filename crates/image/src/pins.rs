@@ -269,9 +269,10 @@ impl Pins {
         });
     }
 
-    /// Writes what changed. `false` if nothing did.
+    /// Writes what changed. `false` if nothing did, or nothing is pinned.
     pub fn write(&self) -> Result<bool, ImageError> {
-        if self.there.as_ref() == Some(&self.content) {
+        let nothing = self.content.base.is_empty() && self.content.packages.is_empty();
+        if self.there.as_ref() == Some(&self.content) || self.there.is_none() && nothing {
             return Ok(false);
         }
         let failed = |error: std::io::Error| ImageError::file("write", &self.file)(error);
@@ -353,6 +354,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("nuages.lock");
         let mut pins = Pins::read(&file, Pinning::Missing).unwrap();
+        assert!(!pins.write().unwrap() && !file.exists(), "nothing is pinned");
         pins.content.layers = "layers".into();
         pins.content.uv = "1.2.3".into();
         pins.content.base.insert(

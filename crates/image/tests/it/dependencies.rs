@@ -9,7 +9,7 @@ use nuages_image::{
 };
 use nuages_model::{Digest, Progress};
 
-use crate::{Said, project, write};
+use crate::{project, write};
 
 /// What a base of Debian 12 holds.
 pub(crate) fn base() -> Contents {
@@ -313,33 +313,27 @@ async fn a_package_of_a_repository_is_installed_at_its_commit() {
 
 #[tokio::test]
 async fn an_index_s_password_is_in_no_file() {
-    let folder = project(&[(
-        "requirements.txt",
-        "--extra-index-url https://me:hush@pypi.invalid/simple\nsqlparse==0.5.1\n",
-    )]);
-    let quiet = Said::default();
-    let mut pins = Pins::read(&folder.path().join("nuages.lock"), Pinning::Missing).unwrap();
-    let found = Dependencies::find(folder.path()).unwrap().unwrap();
-    let locked = found
-        .lock(
-            Group::Main,
-            &base(),
-            "linux/amd64",
-            &mut pins,
-            &store(),
-            &quiet.progress(),
-        )
-        .await;
-    // uv asks an index that is not there; what it says names no password.
-    let said = match &locked {
-        Ok(locked) => format!("{locked:?}{}", locked.requirements.text()),
-        Err(error) => format!("{error:?}{error}"),
+    let folder = project(&[("sources/.keep", "")]);
+    let name = nuages_testkit::emulators::unique_name("hidden").replace('-', "");
+    source(&folder.path().join("sources"), &name, "py3-none-any");
+    let ask = |options: &str| {
+        let index = "--extra-index-url https://me:hush@pypi.invalid/simple";
+        write(
+            folder.path(),
+            "requirements.txt",
+            &format!("{options}{index}\n{name}==1.0\n"),
+        );
     };
+    ask("--no-index\n--find-links sources\n");
+    let locked = lock(folder.path(), Group::Main, Pinning::Missing).await.unwrap();
+    assert_eq!(listed(&locked), format!("{name}==1.0"));
+    let said = format!("{locked:?}{}", locked.requirements.text());
     assert!(!said.contains("hush"), "{said}");
-    pins.write().unwrap();
-    assert!(
-        !fs::read_to_string(folder.path().join("nuages.lock"))
-            .unwrap()
-            .contains("hush")
-    );
+    let written = fs::read_to_string(folder.path().join("nuages.lock")).unwrap();
+    assert!(written.contains(&name) && !written.contains("hush"), "{written}");
+    // uv asks an index that is not there, and what it says names no password.
+    ask("");
+    let error = lock(folder.path(), Group::Main, Pinning::Missing).await.unwrap_err();
+    let said = format!("{error:?}{error}");
+    assert!(said.contains("pypi.invalid") && !said.contains("hush"), "{said}");
 }
