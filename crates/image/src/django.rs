@@ -219,14 +219,13 @@ impl Django {
                     told.push(chosen.told().to_owned());
                     collected
                 }
-                Ran::OnlyInImage(path, error) => {
+                Ran::NotHere { why, error } => {
                     let engine = engine.ok_or(error)?;
-                    let why = format!("the project names {}, which the image alone has", path.display());
                     let chosen = Executor::in_engine(base, engine, store, &why);
                     told.push(chosen.told().to_owned());
                     match collect::collect(&asked, &key, &chosen, store, progress, cancel).await? {
                         Ran::Collected(collected) => collected,
-                        Ran::OnlyInImage(_, error) => return Err(error),
+                        Ran::NotHere { error, .. } => return Err(error),
                     }
                 }
             }
@@ -344,7 +343,7 @@ impl Django {
         let port = self.port.to_string();
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         let missing = |module: &str, what: &str| ImageError::Packages {
-            why: format!("none of them serves {module}"),
+            why: format!("none of them is a server for {module}"),
             hint: Some(format!("add {what} to the project's packages and lock them again")),
         };
         match &self.server {
@@ -418,4 +417,134 @@ async fn fingerprint(project: &Context, memory: Option<&Path>) -> Result<Fingerp
     let root = project.root().to_owned();
     let read = tokio::task::spawn_blocking(move || project.fingerprint(memory.as_deref())).await;
     read.map_err(|error| ImageError::file("read", root)(std::io::Error::other(error)))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(files: &[&str]) -> (tempfile::TempDir, Context) {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let context = Context::of_project(folder.path(), &[], &Progress::none()).unwrap();
+        (folder, context)
+    }
+
+    #[test]
+    fn the_server_is_one_of_the_packages() {
+        let (_plain, plain) = project(&["manage.py"]);
+        let (_own, own) = project(&["src/manage.py", "src/gunicorn.conf.py"]);
+        let command = |server: &Server, packages: &[&str], project: &Context| {
+            let mut django = Django::new(server.clone(), 8080);
+            if project.entries().iter().any(|entry| entry.path.starts_with("src")) {
+                django.manage = "src/manage.py".into();
+            }
+            match django.command(project, &Packages::named(packages)) {
+                Ok(words) => words.join(" "),
+                Err(error) => format!("{error}; {}", error.hint().unwrap_or_default()),
+            }
+        };
+        let (wsgi, asgi) = (Server::Wsgi("blog.wsgi".into()), Server::Asgi("blog.asgi".into()));
+        let said = [
+            command(&wsgi, &["django", "gunicorn"], &plain),
+            command(&wsgi, &["django", "gunicorn"], &own),
+            command(&wsgi, &["django", "uvicorn"], &plain),
+            command(&asgi, &["gunicorn", "uvicorn", "uvicorn-worker"], &plain),
+            command(&asgi, &["gunicorn", "uvicorn"], &plain),
+            command(&asgi, &["daphne"], &plain),
+            command(&asgi, &["hypercorn"], &plain),
+            command(&asgi, &["gunicorn"], &plain),
+            command(&Server::Command(vec!["granian".into(), "blog".into()]), &[], &plain),
+        ];
+        insta::assert_snapshot!(said.join("\n"), @"
+        gunicorn --bind 0.0.0.0:8080 blog.wsgi
+        gunicorn blog.wsgi
+        failed to install the project's packages: none of them is a server for blog.wsgi; add gunicorn to the project's packages and lock them again
+        gunicorn --bind 0.0.0.0:8080 --worker-class uvicorn_worker.UvicornWorker blog.asgi:application
+        uvicorn blog.asgi:application --host 0.0.0.0 --port 8080
+        daphne --bind 0.0.0.0 --port 8080 blog.asgi:application
+        hypercorn --bind 0.0.0.0:8080 blog.asgi:application
+        failed to install the project's packages: none of them is a server for blog.asgi; add uvicorn to the project's packages and lock them again
+        granian blog
+        ");
+    }
+
+    #[test]
+    fn an_image_is_run_as_a_project_wants() {
+        let mut django = Django::new(Server::Wsgi("blog.wsgi".into()), 8000);
+        django.manage = "src/manage.py".into();
+        django.settings = Some("blog.settings".into());
+        django.image_env.insert("HOME".into(), "/home/blog".into());
+        django.withheld.insert("SECRET_KEY".into(), Withheld::Secret);
+        django.env.insert("DEBUG".into(), "0".into());
+        let runtime = django.runtime(&Base::scratch("linux/amd64"), vec!["gunicorn".into()]);
+        let env: Vec<String> = runtime
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        insta::assert_snapshot!(env.join("\n"), @"
+        DJANGO_SETTINGS_MODULE=blog.settings
+        HOME=/home/blog
+        PATH=/opt/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+        PYTHONDONTWRITEBYTECODE=1
+        PYTHONUNBUFFERED=1
+        ");
+        assert_eq!(
+            (
+                runtime.working_dir.as_deref(),
+                runtime.user.as_deref(),
+                &runtime.exposed_ports[..]
+            ),
+            (Some("/app/src"), Some("10001:10001"), &["8000/tcp".to_owned()][..])
+        );
+        // A secret has a stand-in for the settings alone, which is the same each time.
+        assert!(django.settings_env()["SECRET_KEY"].len() >= 50);
+        assert_eq!(django.settings_env(), django.settings_env());
+    }
+
+    #[test]
+    fn the_code_is_the_project_without_what_was_collected() {
+        let (folder, context) = project(&[
+            "manage.py",
+            "blog/urls.py",
+            "static/old.css",
+            "libs/shop/shop/__init__.py",
+        ]);
+        let compiled = folder.path().join("compiled.pyc");
+        std::fs::write(&compiled, "x").unwrap();
+        let compiled =
+            [("blog/urls.py", &compiled), ("static/hook.py", &compiled)].map(|(path, to)| (path.into(), to.clone()));
+        let mut django = Django::new(Server::Command(Vec::new()), 8000);
+        django.import_roots = vec!["".into(), "libs/shop".into()];
+        let code = django
+            .code(
+                &context,
+                &Packages::named(&[]),
+                &compiled.into(),
+                Some(Path::new("static")),
+            )
+            .unwrap();
+        let paths: Vec<&str> = code
+            .paths()
+            .filter_map(Path::to_str)
+            .filter(|path| path.contains('.'))
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "app/blog/__pycache__/urls.cpython-313.pyc",
+                "app/blog/urls.py",
+                "app/libs/shop/shop/__init__.py",
+                "app/manage.py",
+                "opt/venv/lib/python3.13",
+                "opt/venv/lib/python3.13/site-packages",
+                "opt/venv/lib/python3.13/site-packages/nuages-project.pth",
+            ]
+        );
+    }
 }

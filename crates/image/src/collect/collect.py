@@ -1,9 +1,9 @@
-"""Runs a project's own `manage.py collectstatic` into another folder, without a database or a network,
-and notes what the run read, so that one that would read the same need not be run again.
+"""Runs a project's own `manage.py collectstatic` into another folder, without a database or a
+network, and notes what the run read, so that one that would read the same need not be run again.
 
 Its argument is a file of JSON: `app` is the project, `manage` its manage.py, `paths` are folders to
-import from, `out` is where the files go, `elsewhere` lists folders that are not the project's. What came of it is
-written to `result`.
+import from, `out` is where the files go, `elsewhere` lists folders that are not the project's.
+What came of it is written to `result`.
 """
 
 import errno

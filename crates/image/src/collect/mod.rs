@@ -102,8 +102,11 @@ pub(crate) fn remembered(asked: &Asked<'_>, base: &Digest, store: &BlobStore) ->
 #[derive(Debug)]
 pub(crate) enum Ran {
     Collected(Collected),
-    /// It looked for this path, which the image alone has; this is why it cannot be told what came out.
-    OnlyInImage(PathBuf, ImageError),
+    /// It needs what the image alone has, for this reason; without a container it fails with this error.
+    NotHere {
+        why: String,
+        error: ImageError,
+    },
 }
 
 /// Runs it.
@@ -142,7 +145,17 @@ pub(crate) async fn collect(
         });
     };
     let found = match (answer.outcome, &answer.root) {
-        (Outcome::Failed, _) => return Err(failure::explain(answer.failure, &done)),
+        (Outcome::Failed, _) => {
+            let error = failure::explain(answer.failure, &done);
+            // Libraries are looked for by programs that know this machine's, not the image's.
+            let may_be_there = answer.reads.started_programs() && !executor.is_in_image();
+            let why = "the project starts programs, which the image alone has".to_owned();
+            return if may_be_there {
+                Ok(Ran::NotHere { why, error })
+            } else {
+                Err(error)
+            };
+        }
         (Outcome::Collected, Some(root)) => Found::Files {
             root: in_image(Path::new(root), &done.app, asked.working_dir)?,
             count: 0,
@@ -165,7 +178,8 @@ pub(crate) async fn collect(
         && let Some(path) = answer.reads.only_in_image(&project, Path::new(asked.working_dir))
     {
         let error = failure::only_in_image(&path, done.tail);
-        return Ok(Ran::OnlyInImage(path, error));
+        let why = format!("the project names {}, which the image alone has", path.display());
+        return Ok(Ran::NotHere { why, error });
     }
     keep(asked, base, found, &answer.reads, &project, &done, store).map(Ran::Collected)
 }

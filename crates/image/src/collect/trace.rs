@@ -126,6 +126,10 @@ fn seen_here(path: &Path, closely: bool) -> Option<Seen> {
 }
 
 impl Reads {
+    pub(super) fn started_programs(&self) -> bool {
+        self.children
+    }
+
     /// A path of the image that the run looked for and that this machine has not.
     pub(super) fn only_in_image(&self, project: &Project, working_dir: &Path) -> Option<PathBuf> {
         let mut all = self.read.iter().chain(&self.listed).chain(&self.looked);
@@ -228,7 +232,7 @@ mod tests {
         ] {
             fs::write(at(path), text).unwrap();
         }
-        let packages = Packages::nothing();
+        let packages = Packages::named(&[]);
         let look = |reads: &dyn Fn(Asked<'_>) -> bool| {
             let project = Context::of_project(folder.path(), &[], &Progress::none()).unwrap();
             let fingerprint = project.fingerprint(None).unwrap();

@@ -16,7 +16,7 @@ pub(super) struct Installed {
     pub(super) packages: Vec<Package>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Package {
     /// As it calls itself, in the form that all tools compare.
     pub(super) name: String,

@@ -125,13 +125,19 @@ impl Packages {
         layers::site_packages(&self.python)
     }
 
-    /// None, for a Python of this version.
+    /// Packages of these names that hold nothing.
     #[cfg(test)]
-    pub(crate) fn nothing() -> Self {
+    pub(crate) fn named(names: &[&str]) -> Self {
         Self {
             installed: Installed {
                 folder: PathBuf::from("/nothing"),
-                packages: Vec::new(),
+                packages: names
+                    .iter()
+                    .map(|&name| installed::Package {
+                        name: name.to_owned(),
+                        ..installed::Package::default()
+                    })
+                    .collect(),
             },
             python: Python {
                 path: "/usr/bin/python3.13".into(),

@@ -433,7 +433,7 @@ async fn a_run_ends_when_it_is_cancelled_or_too_long() {
 }
 
 #[tokio::test]
-async fn a_path_of_the_image_is_found_in_a_container() {
+async fn what_the_image_alone_has_is_found_in_a_container() {
     let engine = engine().await;
     let place = Place::shared(&engine).await;
     let settings = format!("{SETTINGS}STATICFILES_DIRS = ['/app/assets']\n");
@@ -456,8 +456,38 @@ async fn a_path_of_the_image_is_found_in_a_container() {
     write(folder.path(), "assets/img/other.svg", "<svg/>");
     let more = place.build_with(&engine, &django, folder.path()).await;
     assert_eq!(more.told[1], "3 static files are in /app/public");
+
+    // As GeoDjango looks for its libraries: this machine has no such program.
+    let apps = "import subprocess\nfrom django.apps import AppConfig\n\nclass Shop(AppConfig):\n    name = 'shop'\n\n    \
+        def ready(self):\n        subprocess.run(['/opt/venv/bin/python', '-c', ''], check=True)\n";
+    let folder = project(&with(&[("shop/apps.py", apps)]));
+    let mut django = small();
+    // What was collected before is not collected again.
+    django.env.insert("ONCE".into(), unique_name("once"));
+    let error = place
+        .build(&django, folder.path(), &Progress::none())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("'/opt/venv/bin/python' (shop/apps.py, line 8)"),
+        "{error}"
+    );
+    let site = place.build_with(&engine, &django, folder.path()).await;
+    assert!(
+        site.told[0].contains("(the project starts programs, which the image alone has)"),
+        "{:?}",
+        site.told
+    );
+    // Nothing is known of what a program reads, so any change runs it again.
+    write(folder.path(), "README", "more");
+    place
+        .build(&django, folder.path(), &Progress::none())
+        .await
+        .unwrap_err();
     let left = Command::new("docker")
-        .args(["images", "--quiet", "nuages-run-*"])
+        .args(["images", "--quiet", &format!("nuages-run-{}", std::process::id())])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "", "images are left behind");
