@@ -288,6 +288,7 @@ async fn dispatch(app: &App, verb: Verb) -> Result<Ending, PipelineError> {
         } => verbs::logs::run(app, &env.env, service, follow, &since, one_off, filter).await,
         Verb::Build { env } => verbs::image::build(app, &env.env).await,
         Verb::Push { env } => verbs::image::push(app, &env.env).await,
+        Verb::Image { verb } => verbs::images::run(app, verb).await,
         Verb::Infra { verb } => verbs::infra::run(app, verb).await,
         Verb::Doctor { env } => verbs::doctor::run(app, env.as_ref()).await,
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nuages_model::EnvName;
+use nuages_pipeline::Place;
 
 /// Deploys Django to AWS in one command, and back again in one.
 #[derive(Debug, Parser)]
@@ -192,6 +193,14 @@ pub(crate) enum Verb {
         #[command(flatten)]
         env: Env,
     },
+    /// Images by themselves: in a registry, a folder in OCI's layout, or the Docker engine
+    ///
+    /// An image is written HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR, oci:DIR:TAG or docker:NAME. Registries are
+    /// used with the logins of `docker login` and `podman login`, Amazon ECR with those of AWS.
+    Image {
+        #[command(subcommand)]
+        verb: ImageVerb,
+    },
     /// The environment's stack
     Infra {
         #[command(subcommand)]
@@ -219,6 +228,38 @@ pub(crate) enum LeaseVerb {
         /// Answers the question
         #[arg(long)]
         yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageVerb {
+    /// What an image says of itself: its digest, how it is run, how large it is
+    Inspect {
+        /// The image
+        image: Place,
+        /// Which one of an image for several platforms
+        #[arg(long, value_name = "OS/ARCH", default_value = "linux/amd64")]
+        platform: String,
+    },
+    /// Its layers, the lowest first: what made each, and how large it is
+    Layers {
+        /// The image
+        image: Place,
+        /// Which one of an image for several platforms
+        #[arg(long, value_name = "OS/ARCH", default_value = "linux/amd64")]
+        platform: String,
+    },
+    /// The bill of materials that belongs to an image of a registry, as JSON
+    Sbom {
+        /// The image
+        image: Place,
+    },
+    /// Copies an image, with all its platforms; its digest stays, and what is there is not sent
+    Copy {
+        /// The image
+        from: Place,
+        /// Where it goes: a registry, or a folder in OCI's layout
+        to: Place,
     },
 }
 
@@ -299,6 +340,7 @@ impl Verb {
             | Self::Status { .. }
             | Self::Logs { .. }
             | Self::Doctor { .. }
+            | Self::Image { .. }
             | Self::Infra {
                 verb: InfraVerb::Drift { .. } | InfraVerb::Cost { .. },
             } => Interrupted::Ends,
@@ -319,7 +361,7 @@ impl Verb {
     /// The environment that a verb is about.
     pub(crate) fn env(&self) -> Option<&EnvName> {
         match self {
-            Self::Init { .. } => None,
+            Self::Init { .. } | Self::Image { .. } => None,
             Self::Doctor { env } => env.as_ref(),
             Self::Deploy { env, .. }
             | Self::Plan { env }

@@ -94,10 +94,8 @@ impl OciLayout {
     pub fn images(&self) -> Result<Vec<(Option<String>, Descriptor)>, ImageError> {
         let path = self.folder.join(INDEX);
         let index = self.index().map_err(ImageError::file("read", path))?;
-        let named = index.manifests().iter().filter_map(|listed| {
-            let name = listed.annotations().as_ref().and_then(|notes| notes.get(NAME)).cloned();
-            Some((name, descriptor(listed)?))
-        });
+        let named = index.manifests().iter();
+        let named = named.filter_map(|listed| Some((called(listed).map(str::to_owned), descriptor(listed)?)));
         Ok(named.collect())
     }
 
@@ -113,29 +111,42 @@ impl OciLayout {
         }
     }
 
-    /// Gives a manifest its name, and takes it from whatever had it.
-    fn name(&self, manifest: &Descriptor, name: &str) -> io::Result<()> {
+    /// Gives a manifest its name, and takes it from whatever had it. Who gives its digest gives it none: it is listed
+    /// without, unless an index that is listed names it.
+    fn name(&self, manifest: &Descriptor, content: &[u8], name: &str) -> io::Result<()> {
         let lock = fs::File::create(self.folder.join(".lock"))?;
         lock.lock()?;
+        let name = Some(name).filter(|name| name.parse::<Digest>().is_err());
         let mut index = self.index()?;
         let mut listed = index.manifests().clone();
-        listed.retain(|other| {
-            let called = other.annotations().as_ref().and_then(|notes| notes.get(NAME));
-            called.is_some_and(|called| called != name)
-                || called.is_none() && other.digest().digest() != manifest.digest.hex()
+        if name.is_none()
+            && listed
+                .iter()
+                .any(|other| other.digest().digest() == manifest.digest.hex())
+        {
+            return Ok(());
+        }
+        let named_by_it = children(content);
+        listed.retain(|other| match called(other) {
+            Some(called) => Some(called) != name,
+            None => {
+                let digest = other.digest().digest();
+                digest != manifest.digest.hex() && !named_by_it.iter().any(|child| child == digest)
+            }
         });
         let digest = manifest
             .digest
             .as_str()
             .parse::<oci_spec::image::Digest>()
             .map_err(invalid)?;
-        let named = DescriptorBuilder::default()
+        let mut entry = DescriptorBuilder::default()
             .media_type(MediaType::from(manifest.media_type.as_str()))
             .digest(digest)
-            .size(manifest.size)
-            .annotations([(NAME.to_owned(), name.to_owned())])
-            .build();
-        listed.push(named.map_err(invalid)?);
+            .size(manifest.size);
+        if let Some(name) = name {
+            entry = entry.annotations([(NAME.to_owned(), name.to_owned())]);
+        }
+        listed.push(entry.build().map_err(invalid)?);
         index.set_manifests(listed);
         let text = index.to_string().map_err(invalid)?;
         write_whole(&self.folder, &self.folder.join(INDEX), text.as_bytes())
@@ -171,14 +182,7 @@ impl OciLayout {
         let mut listed = index.manifests().iter();
         let found = listed.find(|listed| match &wanted {
             Some(digest) => listed.digest().digest() == digest.hex(),
-            None => {
-                listed
-                    .annotations()
-                    .as_ref()
-                    .and_then(|notes| notes.get(NAME))
-                    .map(String::as_str)
-                    == Some(reference)
-            }
+            None => called(listed) == Some(reference),
         });
         // The manifests of an index are not in the list.
         let found = found.and_then(descriptor).or_else(|| {
@@ -204,6 +208,19 @@ impl OciLayout {
         found.size = content.len() as u64;
         Ok(Some((found, content.into())))
     }
+}
+
+/// What a manifest is called here.
+fn called(listed: &oci_spec::image::Descriptor) -> Option<&str> {
+    let notes = listed.annotations().as_ref()?;
+    notes.get(NAME).map(String::as_str)
+}
+
+/// The digests, without their algorithm, of the manifests that an index names. None of a manifest.
+fn children(content: &[u8]) -> Vec<String> {
+    let index = ImageIndex::from_reader(content);
+    let named = index.iter().flat_map(ImageIndex::manifests);
+    named.map(|child| child.digest().digest().to_owned()).collect()
 }
 
 fn empty() -> io::Result<ImageIndex> {
@@ -331,8 +348,8 @@ impl BlobSink for OciLayout {
         };
         let (layout, name) = (self.clone(), tag.to_owned());
         let put = blocking(move || {
-            layout.put(&descriptor, &Blob::Bytes(manifest))?;
-            layout.name(&descriptor, &name)
+            layout.put(&descriptor, &Blob::Bytes(manifest.clone()))?;
+            layout.name(&descriptor, &manifest, &name)
         });
         put.await.map_err(|error| sink(format!("the manifest {tag}"), error))?;
         Ok(digest)
@@ -416,6 +433,25 @@ mod tests {
             .map(|(name, _)| name.unwrap())
             .collect();
         assert_eq!(names, ["1", "0"], "a name is moved, not kept twice");
+    }
+
+    #[tokio::test]
+    async fn the_images_of_an_index_are_found_by_it_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = OciLayout::create(folder.path()).unwrap();
+        let child = Bytes::from_static(b"{}");
+        let digest = Digest::of(&child);
+        let by_digest = || layout.put_manifest(MANIFEST, child.clone(), digest.as_str());
+        by_digest().await.unwrap();
+        assert_eq!(layout.images().unwrap()[0].0, None, "listed, for it has no name");
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        let index = serde_json::json!({ "schemaVersion": 2, "manifests":
+            [{ "mediaType": MANIFEST, "digest": digest, "size": 2 }] });
+        let index = Bytes::from(index.to_string());
+        layout.put_manifest(media_type, index, "v1").await.unwrap();
+        let names: Vec<_> = layout.images().unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [Some("v1".to_owned())]);
+        assert!(layout.find_manifest(digest.as_str()).await.unwrap().is_some());
     }
 
     #[tokio::test]

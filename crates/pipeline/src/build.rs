@@ -256,7 +256,7 @@ async fn push_in(
 ) -> Result<(PushedImage, u64), PipelineError> {
     let ecr = Ecr::new(&session.aws);
     let repository = ecr.open(&outputs.repository).await?;
-    let store = nuages_image::BlobStore::open(blob_folder(session))?;
+    let store = nuages_image::BlobStore::open(blob_folder(Some(&session.config.project_dir)))?;
     let tags = |digest: &Digest| vec![Ecr::build_tag(digest)];
     let id = image.image.image_id.as_str();
     let pushed = nuages_image::push(engine, id, &store, &repository, tags, &task.progress(), stop).await?;
@@ -275,19 +275,21 @@ async fn push_in(
     ))
 }
 
-/// Blobs are the same whatever project they are of, so one cache serves all.
-fn blob_folder(session: &Session) -> PathBuf {
+/// Blobs are the same whatever project they are of, so one cache serves all. A project's own folder is for where a machine
+/// has no place for caches.
+pub(crate) fn blob_folder(project: Option<&Path>) -> PathBuf {
     let home = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    home.map_or_else(
-        || session.config.project_dir.join(".nuages").join("blobs"),
-        |home| home.join("nuages").join("blobs"),
-    )
+    match (home, project) {
+        (Some(home), _) => home.join("nuages").join("blobs"),
+        (None, Some(project)) => project.join(".nuages").join("blobs"),
+        (None, None) => std::env::temp_dir().join("nuages").join("blobs"),
+    }
 }
 
 /// A number of bytes, for people.
-pub(crate) fn bytes(n: u64) -> String {
+pub fn bytes(n: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "for people, to one decimal")]
     let n = n as f64;
     if n >= 1e6 {

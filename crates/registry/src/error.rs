@@ -69,13 +69,13 @@ pub enum RegistryError {
         reference: String,
     },
 
-    /// Where an image was to be copied from did not give it.
+    /// Where an image was to be copied from, which is no registry, did not give it.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(SourceError),
 
-    /// Where an image was to be copied to did not take it.
+    /// Where an image was to be copied to, which is no registry, did not take it.
     #[error(transparent)]
-    Sink(#[from] SinkError),
+    Sink(SinkError),
 
     /// The registry answered with an error.
     #[error("failed to {what}: the registry answered {status}{}", said(code.as_deref(), message))]
@@ -186,6 +186,27 @@ fn said(code: Option<&str>, message: &str) -> String {
     }
 }
 
+/// A registry at the other side of a port says it in its own words.
+impl From<SourceError> for RegistryError {
+    fn from(error: SourceError) -> Self {
+        let SourceError { what, source } = error;
+        match source.downcast::<Self>() {
+            Ok(own) => *own,
+            Err(source) => Self::Source(SourceError { what, source }),
+        }
+    }
+}
+
+impl From<SinkError> for RegistryError {
+    fn from(error: SinkError) -> Self {
+        let SinkError { what, source } = error;
+        match source.downcast::<Self>() {
+            Ok(own) => *own,
+            Err(source) => Self::Sink(SinkError { what, source }),
+        }
+    }
+}
+
 impl RegistryError {
     /// What to do next, where it is known.
     pub fn hint(&self) -> Option<String> {
@@ -209,10 +230,6 @@ impl RegistryError {
             Self::WrongDigest { .. } => "it changed on its way or in the registry: repeat the command".into(),
             Self::NotFound { .. } => "push the image again".into(),
             Self::NoImage { .. } => "check the tag or the digest: nothing was copied".into(),
-            // Their causes are this crate's own, or of what else gives and takes images.
-            Self::Source(SourceError { source, .. }) | Self::Sink(SinkError { source, .. }) => {
-                return source.downcast_ref::<Self>().and_then(Self::hint);
-            }
             Self::TagTaken { .. } => "nothing was changed; deploy by digest, or choose another tag".into(),
             Self::Logins { .. } => "mend the file, or move it away and log in again with `docker login`".into(),
             Self::Helper { server, .. } => {

@@ -5,6 +5,7 @@ pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod images;
 pub(crate) mod infra;
 pub(crate) mod init;
 pub(crate) mod lease;

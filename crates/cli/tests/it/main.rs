@@ -11,6 +11,7 @@ mod configuration;
 mod elsewhere;
 mod engine;
 mod hardship;
+mod images;
 mod journey;
 mod kills;
 mod moved;
