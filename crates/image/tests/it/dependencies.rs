@@ -93,7 +93,44 @@ async fn the_locks_of_others_are_installed() {
             assert!(names.iter().any(|name| name.starts_with(wanted)), "{wanted}: {names:?}");
         }
         assert_eq!(names.len(), 6, "{names:?}");
+        // The checks' layers hold what the application's do not.
+        let main = lock(&folder, Group::Main, Pinning::Frozen).await.unwrap();
+        let of = async |locked: &Locked| {
+            Packages::install(&locked.requirements, &base(), &store(), &Progress::none())
+                .await
+                .unwrap()
+        };
+        let beside = of(&checks).await.beside(&of(&main).await);
+        let names: Vec<&str> = beside.list().map(|(name, _)| name).collect();
+        // gunicorn 23, which Poetry's lock has, needs `packaging` itself.
+        assert_eq!(names.contains(&"packaging"), name == "pipenv", "{names:?}");
+        assert!(names.contains(&"pluggy") && !names.contains(&"django"), "{names:?}");
     }
+}
+
+#[tokio::test]
+async fn hashed_lists_are_taken_as_they_are() {
+    let locks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks/pipenv");
+    let text = |name: &str| fs::read_to_string(locks.join(name)).unwrap();
+    let folder = project(&[
+        ("requirements.txt", text("main.txt").as_str()),
+        ("requirements-dev.txt", text("checks.txt").as_str()),
+    ]);
+    let own = |name: &str| Requirements::of_file(&locks.join(name), "linux/amd64").unwrap().text();
+    for (group, file) in [(Group::Main, "main.txt"), (Group::Checks, "checks.txt")] {
+        let locked = lock(folder.path(), group, Pinning::Frozen).await.unwrap();
+        assert_eq!(locked.requirements.text(), own(file), "{file}");
+    }
+    assert!(!folder.path().join("nuages.lock").exists(), "there is a lock already");
+    write(folder.path(), "requirements-dev.txt", "pluggy\n");
+    let said = lock(folder.path(), Group::Checks, Pinning::Missing)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.ends_with("a package in requirements-dev.txt has no version or no hash"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
