@@ -181,32 +181,21 @@ pub(crate) async fn collect(
         let why = format!("the project names {}, which the image alone has", path.display());
         return Ok(Ran::NotHere { why, error });
     }
-    keep(asked, base, found, &answer.reads, &project, &done, store).map(Ran::Collected)
+    let here = !executor.is_in_image();
+    let trace = answer.reads.into_trace(found, &project, asked, &done.app, here);
+    keep(trace, &key(asked, base), &done, store).map(Ran::Collected)
 }
 
 /// Puts what came out into the cache, with what was read for it.
-fn keep(
-    asked: &Asked<'_>,
-    base: &Digest,
-    found: Found,
-    reads: &trace::Reads,
-    project: &Project,
-    done: &Done,
-    store: &BlobStore,
-) -> Result<Collected, ImageError> {
-    let parent = store.collected().join(key(asked, base).hex());
+fn keep(mut trace: Trace, key: &Digest, done: &Done, store: &BlobStore) -> Result<Collected, ImageError> {
+    let parent = store.collected().join(key.hex());
     std::fs::create_dir_all(&parent).map_err(ImageError::file("make the folder", &parent))?;
     let part = tempfile::tempdir_in(store.collected()).map_err(ImageError::file("write", store.collected()))?;
     let files = part.path().join("files");
     std::fs::rename(&done.out, &files).map_err(ImageError::file("write", &files))?;
-    let found = match found {
-        Found::Files { root, .. } => Found::Files {
-            root,
-            count: count(&files)?,
-        },
-        nothing @ Found::Nothing { .. } => nothing,
-    };
-    let trace = reads.clone().into_trace(found.clone(), project, asked, &done.app);
+    if let Found::Files { count: counted, .. } = &mut trace.found {
+        *counted = count(&files)?;
+    }
     store.note(&trace, &part.path().join(trace::FILE))?;
     let to = parent.join(trace.name());
     // One that tells of the same reads, and was not found again: somebody took its files away.
@@ -216,7 +205,7 @@ fn keep(
         made.map_err(ImageError::file("write", &to))?;
     }
     trace::forget_oldest(&parent, MOST);
-    collected(found, &to).ok_or_else(|| ImageError::Collect {
+    collected(trace.found, &to).ok_or_else(|| ImageError::Collect {
         why: "what was collected is gone from the cache".into(),
         hint: None,
         tail: Vec::new(),

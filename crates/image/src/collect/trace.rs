@@ -143,7 +143,15 @@ impl Reads {
         found.cloned()
     }
 
-    pub(super) fn into_trace(self, found: Found, project: &Project, asked: &Asked<'_>, app: &Path) -> Trace {
+    /// `here` tells whether it ran on this machine, and not in a container of the base.
+    pub(super) fn into_trace(
+        self,
+        found: Found,
+        project: &Project,
+        asked: &Asked<'_>,
+        app: &Path,
+        here: bool,
+    ) -> Trace {
         let mut trace = Trace {
             format: FORMAT,
             project: BTreeMap::new(),
@@ -155,7 +163,7 @@ impl Reads {
         for (path, closely) in self.looked.into_iter().map(|path| (path, false)).chain(closely) {
             if let Ok(below) = path.strip_prefix(app) {
                 trace.project.insert(below.to_owned(), project.seen(below, closely));
-            } else {
+            } else if here {
                 match seen_here(&path, closely) {
                     Some(seen) => {
                         trace.machine.insert(path, seen);
@@ -261,7 +269,7 @@ mod tests {
                 .set(
                     reads
                         .clone()
-                        .into_trace(found, &Project::of(&asked), &asked, Path::new("/run/app")),
+                        .into_trace(found, &Project::of(&asked), &asked, Path::new("/run/app"), true),
                 )
                 .unwrap();
             true
@@ -310,6 +318,35 @@ mod tests {
         ));
         assert!(!holds_after(|project| fs::write(project.join("local.py"), "").unwrap()));
         assert!(!holds_after(|project| fs::create_dir(project.join("assets")).unwrap()));
+    }
+
+    #[test]
+    fn what_a_container_read_is_not_this_machine_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Context::of_project(folder.path(), &[], &Progress::none()).unwrap();
+        let fingerprint = project.fingerprint(None).unwrap();
+        let asked = Asked {
+            project: &project,
+            fingerprint: &fingerprint,
+            packages: &Packages::named(&[]),
+            working_dir: "/app",
+            manage: Path::new("manage.py"),
+            import_roots: &[],
+            env: &BTreeMap::new(),
+            limit: Duration::from_secs(1),
+        };
+        let trace = |here: bool| {
+            let reads = Reads {
+                read: Vec::new(),
+                listed: Vec::new(),
+                looked: vec![folder.path().to_owned(), "/app/local.py".into()],
+                children: false,
+            };
+            let found = Found::Nothing { why: String::new() };
+            reads.into_trace(found, &Project::of(&asked), &asked, Path::new("/app"), here)
+        };
+        let seen = |here: bool| (trace(here).project.len(), trace(here).machine.len());
+        assert_eq!((seen(true), seen(false)), ((1, 1), (1, 0)));
     }
 
     #[test]
