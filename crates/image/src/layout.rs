@@ -127,12 +127,12 @@ impl OciLayout {
             return Ok(());
         }
         let named_by_it = children(content);
-        listed.retain(|other| match called(other) {
-            Some(called) => Some(called) != name,
-            None => {
-                let digest = other.digest().digest();
-                digest != manifest.digest.hex() && !named_by_it.iter().any(|child| child == digest)
+        listed.retain(|other| {
+            if let Some(called) = called(other) {
+                return Some(called) != name;
             }
+            let digest = other.digest().digest();
+            digest != manifest.digest.hex() && !named_by_it.iter().any(|child| child == digest)
         });
         let digest = manifest
             .digest
