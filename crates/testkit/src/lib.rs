@@ -30,6 +30,7 @@ pub mod faults;
 pub mod fuzz;
 pub mod http;
 pub mod identities;
+pub mod package_locks;
 pub mod recording;
 mod relay;
 pub mod snapshot;

@@ -46,6 +46,9 @@ const CHECK_GROUPS: [&str; 9] = [
     "checks",
 ];
 
+/// Python's public index: what package managers mean where no other is named.
+const PUBLIC_INDEX: &str = concat!("https://py", "pi.org/simple");
+
 /// Files of these names list what an application needs, the first that is there.
 const REQUIREMENTS: [&str; 4] = [
     "requirements.txt",

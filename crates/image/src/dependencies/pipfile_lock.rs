@@ -12,7 +12,7 @@ use toml::Table;
 use super::content_hash::{DENSE, hash, json as to_json};
 use super::first_party::Local;
 use super::requirements_txt::exact;
-use super::{Found, Group, read, table};
+use super::{Found, Group, PUBLIC_INDEX, read, table};
 use crate::ImageError;
 use crate::packages::{At, Index, Pinned, normal};
 
@@ -62,7 +62,7 @@ pub(super) fn translate(project: &Path, group: Group) -> Result<Found, ImageErro
     // pipenv's word for the usual one is no wish.
     found
         .indexes
-        .retain(|index| *index != Index::Line("--index-url https://pypi.org/simple".into()));
+        .retain(|index| *index != Index::Line(format!("--index-url {PUBLIC_INDEX}")));
     let sections: &[&str] = match group {
         Group::Main => &["default"],
         Group::Checks => &["default", "develop"],
@@ -161,7 +161,7 @@ fn check(lock: &Value, pipfile: &Table) -> Result<(), ImageError> {
     let Some(own) = to_json(pipfile) else { return Ok(()) };
     let empty = || Value::Object(Map::new());
     let get = |name: &str| own.get(name).cloned();
-    let usual = || json!([{ "name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": true }]);
+    let usual = || json!([{ "name": "pypi", "url": PUBLIC_INDEX, "verify_ssl": true }]);
     let mut data = json!({
         "_meta": {
             "sources": get("source").unwrap_or_else(usual),

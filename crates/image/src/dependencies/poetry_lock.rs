@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use super::content_hash::{SPACED, hash, json as to_json};
 use super::first_party::{Local, get, text};
-use super::{CHECK_GROUPS, Found, Group, table};
+use super::{CHECK_GROUPS, Found, Group, PUBLIC_INDEX, table};
 use crate::ImageError;
 use crate::packages::{At, Index, Pinned, normal};
 
@@ -128,7 +128,7 @@ fn one(
         "" => {}
         "legacy" => {
             let url = source("url");
-            let usual = url.trim_end_matches('/') == "https://pypi.org/simple";
+            let usual = url.trim_end_matches('/') == PUBLIC_INDEX;
             index = (!usual).then(|| (source("reference"), url));
         }
         "git" => {

@@ -7,18 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::packages::{At, text};
 
-fn locks(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks").join(name)
-}
-
-fn copy(from: &Path) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-        }
-    }
-    folder
+fn locks(name: &str) -> tempfile::TempDir {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks").join(name);
+    nuages_testkit::package_locks::as_written(&kept)
 }
 
 fn change(folder: &Path, name: &str, from: &str, to: &str) {
@@ -53,11 +44,12 @@ fn refused(found: Result<Found, ImageError>) -> String {
 #[test]
 fn poetry_says_the_same_of_its_lock() {
     let folder = locks("poetry");
+    let folder = folder.path();
     for (group, file) in [(Group::Main, "main.txt"), (Group::Checks, "checks.txt")] {
-        let found = poetry_lock::translate(&folder, group).unwrap();
+        let found = poetry_lock::translate(folder, group).unwrap();
         assert_eq!(versions(&found.packages), exported(&folder.join(file)), "{file}");
     }
-    let found = poetry_lock::translate(&folder, Group::Checks).unwrap();
+    let found = poetry_lock::translate(folder, Group::Checks).unwrap();
     insta::assert_snapshot!("poetry", text(&found.packages));
     assert_eq!(found.indexes, [], "the usual index needs no words");
 }
@@ -65,19 +57,20 @@ fn poetry_says_the_same_of_its_lock() {
 #[test]
 fn pipenv_says_the_same_of_its_lock() {
     let folder = locks("pipenv");
+    let folder = folder.path();
     for (group, file) in [(Group::Main, "main.txt"), (Group::Checks, "checks.txt")] {
-        let found = pipfile_lock::translate(&folder, group).unwrap();
+        let found = pipfile_lock::translate(folder, group).unwrap();
         assert_eq!(versions(&found.packages), exported(&folder.join(file)), "{file}");
     }
     insta::assert_snapshot!(
         "pipenv",
-        text(&pipfile_lock::translate(&folder, Group::Checks).unwrap().packages)
+        text(&pipfile_lock::translate(folder, Group::Checks).unwrap().packages)
     );
 }
 
 #[test]
 fn a_lock_of_something_else_is_refused() {
-    let poetry = copy(&locks("poetry"));
+    let poetry = locks("poetry");
     change(
         poetry.path(),
         "pyproject.toml",
@@ -107,7 +100,7 @@ fn a_lock_of_something_else_is_refused() {
     );
     let new = refused(poetry_lock::translate(poetry.path(), Group::Main));
 
-    let pipenv = copy(&locks("pipenv"));
+    let pipenv = locks("pipenv");
     change(pipenv.path(), "Pipfile", "~=5.2", "~=5.3");
     let pipfile_changed = refused(pipfile_lock::translate(pipenv.path(), Group::Main));
     change(
@@ -125,7 +118,7 @@ fn a_lock_of_something_else_is_refused() {
     );
     let pipfile_new = refused(pipfile_lock::translate(pipenv.path(), Group::Main));
 
-    let uv = copy(&locks("uv"));
+    let uv = locks("uv");
     uv_lock::check(uv.path()).unwrap();
     let mut of_uv = Vec::new();
     for (from, to) in [
@@ -365,7 +358,7 @@ proptest! {
     #[test]
     fn damaged_locks_never_panic(which in 0..3_usize, at in 0..8000_usize, cut in 0..60_usize, put in "[\\[\\]\"={}a-z0-9\n ]{0,6}") {
         let (name, file) = [("poetry", "poetry.lock"), ("pipenv", "Pipfile.lock"), ("uv", "uv.lock")][which];
-        let folder = copy(&locks(name));
+        let folder = locks(name);
         let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
         let at = at % text.len();
         let end = (at + cut).min(text.len());

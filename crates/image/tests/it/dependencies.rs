@@ -28,6 +28,12 @@ pub(crate) fn store() -> BlobStore {
     BlobStore::open(Path::new(env!("CARGO_TARGET_TMPDIR")).join("dependencies")).unwrap()
 }
 
+/// What a package manager wrote.
+pub(crate) fn locks(name: &str) -> tempfile::TempDir {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks").join(name);
+    nuages_testkit::package_locks::as_written(&kept)
+}
+
 async fn lock(folder: &Path, group: Group, pinning: Pinning) -> Result<Locked, ImageError> {
     let mut pins = Pins::read(&folder.join("nuages.lock"), pinning)?;
     let found = Dependencies::find(folder)?.unwrap();
@@ -58,9 +64,9 @@ async fn installed(requirements: &Requirements) -> Result<Vec<String>, ImageErro
 
 #[tokio::test]
 async fn uv_s_own_lock_is_written_out_and_installed() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks/uv");
-    let main = lock(&folder, Group::Main, Pinning::Frozen).await.unwrap();
-    let checks = lock(&folder, Group::Checks, Pinning::Frozen).await.unwrap();
+    let folder = locks("uv");
+    let main = lock(folder.path(), Group::Main, Pinning::Frozen).await.unwrap();
+    let checks = lock(folder.path(), Group::Checks, Pinning::Frozen).await.unwrap();
     insta::assert_snapshot!(format!("{}\n\n{}", listed(&main), listed(&checks)));
     let shop = FirstParty {
         name: "shop".into(),
@@ -79,8 +85,8 @@ async fn uv_s_own_lock_is_written_out_and_installed() {
 #[tokio::test]
 async fn the_locks_of_others_are_installed() {
     for name in ["poetry", "pipenv"] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks").join(name);
-        let checks = lock(&folder, Group::Checks, Pinning::Frozen).await.unwrap();
+        let folder = locks(name);
+        let checks = lock(folder.path(), Group::Checks, Pinning::Frozen).await.unwrap();
         let names = installed(&checks.requirements).await.unwrap();
         for wanted in [
             "asgiref ",
@@ -94,7 +100,7 @@ async fn the_locks_of_others_are_installed() {
         }
         assert_eq!(names.len(), 6, "{names:?}");
         // The checks' layers hold what the application's do not.
-        let main = lock(&folder, Group::Main, Pinning::Frozen).await.unwrap();
+        let main = lock(folder.path(), Group::Main, Pinning::Frozen).await.unwrap();
         let of = async |locked: &Locked| {
             Packages::install(&locked.requirements, &base(), &store(), &Progress::none())
                 .await
@@ -110,13 +116,17 @@ async fn the_locks_of_others_are_installed() {
 
 #[tokio::test]
 async fn hashed_lists_are_taken_as_they_are() {
-    let locks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks/pipenv");
-    let text = |name: &str| fs::read_to_string(locks.join(name)).unwrap();
+    let kept = locks("pipenv");
+    let text = |name: &str| fs::read_to_string(kept.path().join(name)).unwrap();
     let folder = project(&[
         ("requirements.txt", text("main.txt").as_str()),
         ("requirements-dev.txt", text("checks.txt").as_str()),
     ]);
-    let own = |name: &str| Requirements::of_file(&locks.join(name), "linux/amd64").unwrap().text();
+    let own = |name: &str| {
+        Requirements::of_file(&kept.path().join(name), "linux/amd64")
+            .unwrap()
+            .text()
+    };
     for (group, file) in [(Group::Main, "main.txt"), (Group::Checks, "checks.txt")] {
         let locked = lock(folder.path(), group, Pinning::Frozen).await.unwrap();
         assert_eq!(locked.requirements.text(), own(file), "{file}");

@@ -10,7 +10,7 @@ use nuages_image::{Base, BlobStore, OciLayout, Packages, Previous, Recipe, Requi
 use nuages_model::{BlobSource, Descriptor, Digest, Progress, SourceError};
 use tokio_util::sync::CancellationToken;
 
-use crate::dependencies::base;
+use crate::dependencies::{base, locks};
 
 /// Counts what is read.
 struct Counting(OciLayout, AtomicUsize);
@@ -39,8 +39,8 @@ fn latest(_: &Digest) -> Vec<String> {
 
 #[tokio::test]
 async fn a_fresh_machine_fetches_no_wheel_for_dependencies_that_did_not_change() {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks/pipenv/main.txt");
-    let requirements = Requirements::of_file(&lock, "linux/amd64").unwrap();
+    let locks = locks("pipenv");
+    let requirements = Requirements::of_file(&locks.path().join("main.txt"), "linux/amd64").unwrap();
     let contents = base();
     let key = requirements.key(&contents).unwrap();
     let (quiet, cancel) = (Progress::none(), CancellationToken::new());

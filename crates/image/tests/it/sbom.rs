@@ -1,17 +1,15 @@
 //! What is in an image is told the same wherever it is made.
 
-use std::path::Path;
-
 use nuages_image::{Base, Packages, Requirements, Sbom};
 use nuages_model::Progress;
 use serde_json::Value;
 
-use crate::dependencies::{base, store};
+use crate::dependencies::{base, locks, store};
 
 #[tokio::test]
 async fn a_bill_of_materials_names_every_package() {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/locks/pipenv/checks.txt");
-    let requirements = Requirements::of_file(&lock, "linux/amd64").unwrap();
+    let locks = locks("pipenv");
+    let requirements = Requirements::of_file(&locks.path().join("checks.txt"), "linux/amd64").unwrap();
     let packages = Packages::install(&requirements, &base(), &store(), &Progress::none())
         .await
         .unwrap();
