@@ -151,7 +151,9 @@ fn read_one(field: &Field<'_>) -> Option<Service> {
         Port::Said(_) => health(&mut section, true),
     };
     let size = size(&mut section);
-    let count = section.get("count").map_or(Some(1), |field| field.number(0..=500));
+    // What requests are sent to must be there; what only works may rest.
+    let least = u32::from(!matches!(port, Port::None));
+    let count = section.get("count").map_or(Some(1), |field| field.number(least..=500));
     // ECS kills after 120 s at the latest; below 2 s nothing is left to finish a request in.
     let stop_timeout = section.get("stop_timeout").map_or(Some(STOP), |field| {
         field.duration(Duration::from_secs(2)..=Duration::from_mins(2))

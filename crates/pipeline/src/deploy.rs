@@ -19,6 +19,7 @@ use crate::deploy_plan::deploy_plan;
 use crate::error::PipelineError;
 use crate::ground::{self, Existing, Ground, Pending};
 use crate::layout::Layout;
+use crate::parts::ready_path;
 use crate::probe::Probed;
 use crate::resume::record_undone;
 use crate::run::{Run, conclude};
@@ -104,11 +105,10 @@ async fn deploy_in(
     let fingerprint = |ground: &Ground| fingerprint::of(&source, config, ground.secrets.versions().into_iter());
     let gates = async |ground: &Ground| {
         let image = build(config, store, &engine, ui).await?;
-        go_on(ui)?;
+        go_on(lease, ui).await?;
         let checks = checks::check(config, &session.store, &engine, &image, &options.checks, ui).await?;
-        go_on(ui)?;
+        go_on(lease, ui).await?;
         let pushed = crate::build::push(session, &ground.outputs, &engine, &image, ui).await?;
-        go_on(ui)?;
         Ok(Made {
             pushed,
             builder: image.builder,
@@ -147,6 +147,7 @@ pub(crate) async fn carry(
         }
     }
     let made = gates(&ground).await?;
+    go_on(lease, ui).await?;
     release(session, lease, ground, fingerprint, made, changed, ui).await
 }
 
@@ -169,10 +170,11 @@ async fn stand(
     ui: &Ui,
 ) -> Result<Ground, PipelineError> {
     let ground = ground::ground(session, lease, Existing::Left, &options.allow_destroy, ui).await?;
+    // Whoever took the environment from this run may have begun one of their own.
+    go_on(lease, ui).await?;
     if let Some(open) = session.store.unfinished().await.map_err(SagaError::from)? {
         return Err(PipelineError::unfinished(session, &open));
     }
-    go_on(ui)?;
     Ok(ground)
 }
 
@@ -211,14 +213,23 @@ async fn release(
     let asked = layout(session, &ground, made.pushed.image.clone())?;
     preflight::preflight(session, &asked, release, ui).await?;
     let probed = probe_database(session, &asked, release, ui).await?;
-    go_on(ui)?;
+    go_on(lease, ui).await?;
     let ground = ground::change(session, ground, changed, ui).await?;
-    go_on(ui)?;
+    go_on(lease, ui).await?;
 
     let url = stack::public_url(session, &ground.outputs)?;
     let layout = layout(session, &ground, made.pushed.image.clone())?;
     let draft = draft(session, &ground, release, made, fingerprint(&ground), url.as_ref()).await?;
-    let plan = deploy_plan(session, &ground, &layout, draft, &probed, url.as_ref())?;
+    let before = session.store.serving().await?;
+    let ready = before.as_ref().and_then(ready_path);
+    let plan = deploy_plan(
+        session,
+        &ground,
+        &layout,
+        draft,
+        &probed,
+        (url.as_ref(), ready.as_deref()),
+    )?;
     let run = Run::new(session, lease);
     let planning = ui.events.task("plan", "Plan");
     let plan = run
@@ -236,16 +247,18 @@ async fn release(
     })
 }
 
-/// Ends a verb between two phases, where nothing has to be undone.
-fn go_on(ui: &Ui) -> Result<(), PipelineError> {
+/// Ends a verb between two phases, where nothing has to be undone: somebody asked for it, or took the environment.
+async fn go_on(lease: &LeaseGuard, ui: &Ui) -> Result<(), PipelineError> {
     if ui.stopped() {
-        Err(PipelineError::Cancelled {
+        return Err(PipelineError::Cancelled {
             serves: None,
             cut_off: None,
             changed: false,
-        })
-    } else {
-        Ok(())
+        });
+    }
+    match lease.confirm().await {
+        Err(SagaError::LeaseLost) => Err(PipelineError::Taken),
+        confirmed => Ok(confirmed?),
     }
 }
 

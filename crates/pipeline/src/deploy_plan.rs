@@ -18,16 +18,18 @@ use crate::session::{Session, TOOL_VERSION};
 use crate::steps::{DefinitionParams, RecordParams, ServiceParams, TagParams, kind};
 use crate::ui::count;
 
-/// The plan of a deployment, as data.
+/// The plan of a deployment, as data. `site` is where the application is asked, and the path that says of the release that
+/// serves whether it is ready, for whoever returns to it.
 pub(crate) fn deploy_plan(
     session: &Session,
     ground: &Ground,
     layout: &Layout<'_>,
     draft: ReleaseDraft,
     probed: &Probed,
-    url: Option<&Url>,
+    site: (Option<&Url>, Option<&str>),
 ) -> Result<Plan, PipelineError> {
     let config = &session.config;
+    let (url, ready_before) = site;
     let release = draft.id;
     let cluster = ground.outputs.cluster.clone();
     let limit_seconds = rollout_limit(config).as_secs();
@@ -52,6 +54,9 @@ pub(crate) fn deploy_plan(
             ..definition
         })?;
         service_params["spec"]["settings"]["task_definition"] = output(&register, "/arn");
+        if let (Some(site), Some(ready)) = (service_params.get_mut("site"), ready_before) {
+            site["ready"] = json!(ready);
+        }
         let update = step_id(&format!("service/{name}"))?;
         services.push(StepSpec::new(
             update.clone(),

@@ -73,6 +73,8 @@ async fn local_down(config: &Config, store: Option<EnvironmentStore>, ui: &Ui) -
         Some(store) => Some(lease(store, "infra down").await?),
         None => None,
     };
+    // Containers of a check whose process was killed hold its image.
+    left_checks::sweep(ui).await;
     let existed = async {
         let existed = remove_emulator(config, ui).await?;
         if let (Some(store), Some(lease)) = (&store, &lease) {
@@ -88,7 +90,6 @@ async fn local_down(config: &Config, store: Option<EnvironmentStore>, ui: &Ui) -
     if let Ok(engine) = nuages_emulator::Engine::connect().await {
         left_behind::tell(&engine, ui).await;
     }
-    left_checks::sweep(ui).await;
     Ok(DownOutcome {
         existed: existed?,
         retained: Vec::new(),

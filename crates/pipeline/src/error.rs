@@ -80,6 +80,9 @@ pub enum PipelineError {
         /// What would be right.
         hint: Option<String>,
     },
+    /// Somebody took the environment from this run, which had changed nothing that serves.
+    #[error("somebody took the environment from this run")]
+    Taken,
     /// The local environment failed.
     #[error(transparent)]
     Emulator(#[from] EmulatorError),
@@ -407,7 +410,7 @@ impl PipelineError {
                 // Asked before anything else, and nothing is done without an answer.
                 | AwsError::Identity(_),
             ) => Ending::Refused,
-            Self::Saga(SagaError::Held(_)) => Ending::Held,
+            Self::Saga(SagaError::Held(_)) | Self::Taken => Ending::Held,
             Self::Saga(SagaError::LeaseLost | SagaError::Observe { .. }) | Self::Detached { .. } => Ending::Detached,
             Self::Stuck { .. } => Ending::Stuck,
             Self::Interrupted { .. } | Self::Cancelled { .. } | Self::Infra(InfraError::Cancelled { .. }) => {
@@ -460,6 +463,9 @@ impl PipelineError {
             Self::Preflight { findings } => findings.iter().find_map(|finding| finding.hint.clone()),
             Self::Undone { cause, .. } => cause.report.hint.clone(),
             Self::Interrupted { .. } | Self::Cancelled { .. } => Some("run the command again when you like".into()),
+            Self::Taken => {
+                Some("`nuages lease show` says who acts now; run the command again when they are through".into())
+            }
             Self::Stuck {
                 env,
                 script: Some(script),

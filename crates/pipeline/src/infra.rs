@@ -12,7 +12,7 @@ use nuages_secrets::Resolved;
 use crate::error::PipelineError;
 use crate::ground::{Existing, ground};
 use crate::session::Session;
-use crate::ui::Ui;
+use crate::ui::{Ui, count};
 use crate::{secrets, stack};
 
 /// Says where else this environment serves, by the record: another `region` in nuages.toml makes another environment,
@@ -66,7 +66,7 @@ pub async fn infra_plan(session: &Session, ui: &Ui) -> Result<ChangeSetPlan, Pip
             if plan.none {
                 task.unchanged("");
             } else {
-                task.done(format!("{} changes", plan.changes.len()));
+                task.done(count(plan.changes.len(), "change"));
             }
             Ok(plan)
         }

@@ -5,6 +5,7 @@
 use nuages_config::Config;
 use nuages_infra::StackOutputs;
 use nuages_model::ServiceName;
+use nuages_releases::Release;
 use nuages_saga::{StepId, StepSpec};
 use serde_json::Value;
 use url::Url;
@@ -31,6 +32,15 @@ pub(crate) fn site(config: &Config, outputs: &StackOutputs, url: Option<&Url>) -
         via: outputs.web.as_ref().map(|web| web.dns_name.clone()),
         ready: config.web()?.1.health.as_ref()?.ready.clone(),
     })
+}
+
+/// The path that says of a release whether it is ready, as its own settings had it.
+pub(crate) fn ready_path(release: &Release) -> Option<String> {
+    let services = release.config["services"].as_object()?;
+    let ready = services
+        .values()
+        .find_map(|service| service["health"]["ready"].as_str());
+    ready.map(str::to_owned)
 }
 
 /// The parts of a service's steps that do not depend on its revision.

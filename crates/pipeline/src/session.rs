@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nuages_aws::{AwsContext, AwsSettings, EmulatorKind, Quirks};
-use nuages_config::{Config, Project};
+use nuages_config::{Config, Emulator, Project};
 use nuages_emulator::EmulatorError;
 use nuages_emulator::images::{self, ImageSet, Source};
 use nuages_emulator::local::{Found, LocalEmulator, LocalSettings, LocalStatus, Running};
@@ -111,7 +111,14 @@ impl Session {
             crate::tree::look(&config, &store).await?;
         }
         tell_ignored(&config, &ui.events);
-        let emulator = if !has_own_emulator(&config) {
+        let own = has_own_emulator(&config);
+        if own && config.emulator == Some(Emulator::Localstack) {
+            return Err(PipelineError::refused(
+                "nuages starts no LocalStack: what it gives without a licence has no ECS and no load balancer",
+                "set `emulator = \"ministack\"`; a LocalStack that runs elsewhere is named by AWS_ENDPOINT_URL and NUAGES_EMULATOR",
+            ));
+        }
+        let emulator = if !own {
             None
         } else if options.emulator == Absent::Told {
             find_emulator(&config, ui).await?

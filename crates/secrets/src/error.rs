@@ -117,7 +117,10 @@ impl SecretsError {
                 } else {
                     format!("`aws secretsmanager create-secret --name {id} --secret-string file://FILE`")
                 };
-                format!("{command} makes it; `optional = true` in [secrets] lets a release do without it")
+                format!(
+                    "{command} makes it, with `--endpoint-url` where the environment is an emulator; `optional = true` in \
+                     [secrets] lets a release do without it"
+                )
             }
             Self::KeyMissing { key, available, .. } => match nearest(key, available) {
                 Some(near) => format!("did you mean `{near}`?"),

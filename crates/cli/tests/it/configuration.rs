@@ -168,3 +168,11 @@ fn init_writes_a_file_that_can_be_read_and_never_a_second_one() {
     place.run(&["init"]).ended(3).ends_telling("never overwritten");
     assert_eq!(place.read("nuages.toml"), written);
 }
+
+#[test]
+fn no_localstack_is_started() {
+    let place = Place::with(&GOOD.replace("ministack", "localstack"));
+    let said = place.run(&["deploy", "--env", "local"]).ended(4);
+    said.ends_telling("nuages starts no LocalStack")
+        .tells("emulator = \"ministack\"");
+}

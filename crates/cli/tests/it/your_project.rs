@@ -65,9 +65,6 @@ fn a_new_project_that_follows_the_page_serves() {
     );
     blog.place
         .edit("nuages.toml", "name = \"blog\"", &format!("name = \"{}\"", blog.name));
-    // Where the network inspects TLS; elsewhere it changes nothing.
-    blog.place
-        .edit("nuages.toml", "# ca_bundle = \"host\"", "ca_bundle = \"host\"");
     blog.deploy().ended(0).tells("v1 serves");
     blog.shows("It works.");
     let admin = blog.get("/admin/login/");

@@ -66,6 +66,8 @@ pub struct Detected {
     pub stages: Vec<String>,
     /// The Dockerfile takes its base image as the argument `BASE`.
     pub takes_base: bool,
+    /// The Dockerfile takes certificates for its build as the argument `NUAGES_CA_BUNDLE`.
+    pub takes_certificates: bool,
     /// The environment variable that holds Django's secret key.
     pub secret_key: Option<String>,
     /// The environment variable that holds the allowed hosts.
@@ -108,10 +110,14 @@ impl Detected {
         let dependencies = dependencies::look(&dir);
         let dockerfile = files::text(&dir.join("Dockerfile"));
         let stages = dockerfile.as_deref().map(stages).unwrap_or_default();
-        let takes_base = dockerfile.as_deref().is_some_and(|text| {
-            text.lines()
-                .any(|line| line.trim_start().to_ascii_uppercase().starts_with("ARG BASE"))
-        });
+        let takes = |argument: &str| {
+            let lines = dockerfile.as_deref().into_iter().flat_map(str::lines);
+            let argument = format!("ARG {argument}");
+            lines
+                .map(|line| line.trim_start().to_ascii_uppercase())
+                .any(|line| line.starts_with(&argument))
+        };
+        let (takes_base, takes_certificates) = (takes("BASE"), takes("NUAGES_CA_BUNDLE"));
         let has = |name: &str| dependencies.packages.contains(name);
 
         let database = if has("psycopg") || has("psycopg2") || has("psycopg2-binary") || has("psycopg-binary") {
@@ -143,6 +149,7 @@ impl Detected {
             dockerfile: dockerfile.is_some(),
             stages,
             takes_base,
+            takes_certificates,
             secret_key: settings.secret_key,
             allowed_hosts: settings.allowed_hosts,
             tests: files::has_tests(&dir),

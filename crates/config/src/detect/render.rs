@@ -55,7 +55,9 @@ fn build(found: &Detected, line: &mut dyn FnMut(&str)) {
     } else {
         line(&format!("# {base}   # given to a Dockerfile that says `ARG BASE`"));
     }
-    line("# ca_bundle = \"host\"          # for networks that inspect TLS; the build alone sees it");
+    let certificates = "ca_bundle = \"host\"          # for networks that inspect TLS; the build alone sees it";
+    let mark = if found.takes_certificates { "" } else { "# " };
+    line(&format!("{mark}{certificates}"));
     line("");
 }
 

@@ -200,6 +200,7 @@ fn the_sample() {
         (DatabaseKind::Postgres, Some(LockFile::HashedRequirements))
     );
     assert!(found.dockerfile && found.takes_base && found.whitenoise);
+    assert!(found.takes_certificates && found.render().contains("\nca_bundle = \"host\""));
     assert_eq!(found.health, Some(("/livez".to_owned(), "/readyz".to_owned())));
 }
 

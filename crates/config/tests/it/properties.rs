@@ -35,7 +35,7 @@ prop_compose! {
         worker in prop::option::of(command()),
         port in 1u16..,
         (cpu, memory) in size(),
-        count in 0u32..10,
+        count in 1u32..10,
         seconds in 120u64..3600,
         variables in prop::collection::btree_map("[A-Z][A-Z0-9_]{0,8}", text(), 0..4),
         generate in prop::option::of(16u32..4096),

@@ -263,3 +263,20 @@ fn the_sample_is_valid() {
     let from_below = nuages_config::Project::find(&dir.join("blog")).unwrap();
     assert_eq!(from_below.dir, project.dir);
 }
+
+#[test]
+fn what_requests_are_sent_to_runs() {
+    let text = |count: &str| {
+        format!(
+            "app.name = 'shop'\nenvironments.local.emulator = 'ministack'\n[services.worker]\ncommand = ['celery']\ncount = 0\n\
+             [services.web]\ncommand = ['gunicorn', 'a']\nport = 8000\nhealth = {{ live = '/' }}\ncount = {count}\n"
+        )
+    };
+    assert_eq!(config(&text("1"), "local").services[&"worker".parse().unwrap()].count, 0);
+    let refused = ConfigFile::parse("nuages.toml", &text("0")).unwrap_err();
+    assert!(
+        refused.render(100, false).contains("count = 0"),
+        "{}",
+        refused.render(100, false)
+    );
+}

@@ -128,9 +128,9 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let at = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &at)
+            copy(&entry.path(), &at);
         } else {
-            fs::copy(entry.path(), &at).map(drop).unwrap()
+            fs::copy(entry.path(), &at).unwrap();
         }
     }
 }

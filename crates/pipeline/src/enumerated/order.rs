@@ -3,15 +3,16 @@
 //! Invariant: what a gate refuses leaves the stack as it was; what changed of it before a release failed is told.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use nuages_saga::{EventKind, Events, Level};
+use nuages_saga::{EventKind, Events, JournalStore as _, Level};
 use nuages_testkit::clock::on_paused_time;
 
 use super::judge::{nothing_is_left, serves, settle, told};
 use super::town::{Image, Settings, Town};
 use super::verbs::{Verb, after, deploy, deploy_through};
 use crate::steps::site::scripted::with_pages;
-use crate::{PipelineError, Ui};
+use crate::{Ending, PipelineError, Ui};
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
@@ -155,5 +156,59 @@ fn a_stack_that_differs_is_changed_although_the_release_serves_already() {
         with_pages(town.pages(), deployed).await.unwrap();
         assert_eq!(town.asked_path().as_deref(), Some("/alive"));
         serves(&town, &session, Image::One).await.unwrap();
+    });
+}
+
+#[test]
+fn a_run_from_which_the_environment_was_taken_begins_nothing() {
+    let before = after(Town::new, Verb::First);
+    on_paused_time(async {
+        let town = before.apart();
+        let session = town.session(Settings::Usual).await;
+        // Somebody breaks the lease while the image is built.
+        let gate = async || {
+            session.store.break_lease().await.unwrap();
+            tokio::time::sleep(Duration::from_mins(2)).await;
+            Ok(())
+        };
+        let taken = deploy_through(&session, Image::Two, gate, &Ui::silent())
+            .await
+            .unwrap_err();
+        assert!(matches!(taken, PipelineError::Taken), "{}", told(&taken));
+        assert_eq!(taken.ending(), Ending::Held);
+        let calls = town.account.rules().calls();
+        let begun = |call: &String| call.ends_with(":RunTask") || call.ends_with(":UpdateService");
+        assert!(!calls.iter().any(begun), "{calls:?}");
+        settle().await;
+        serves(&town, &session, Image::One).await.unwrap();
+    });
+}
+
+/// The new release is asked at a path that the old one never had.
+#[test]
+fn a_release_that_comes_back_is_asked_at_its_own_path() {
+    let before = after(Town::new, Verb::First);
+    on_paused_time(async {
+        let town = before.apart();
+        let mut session = town.session(Settings::Usual).await;
+        let web = session
+            .config
+            .services
+            .values_mut()
+            .find_map(|service| service.health.as_mut());
+        let ready = std::mem::replace(&mut web.unwrap().ready, "/never".into());
+        let ui = Ui::silent();
+        with_pages(town.pages(), deploy(&session, Image::Mute, &ui))
+            .await
+            .unwrap_err();
+        let run = session.store.deployments(1).await.unwrap();
+        let (stored, _) = session.store.load(run[0].deployment).await.unwrap().unwrap();
+        let plan = stored.plan().unwrap();
+        let asked = |step: &str| {
+            let step = plan.steps().find(|one| one.id.as_str().starts_with(step)).unwrap();
+            step.params.clone()
+        };
+        assert_eq!(asked("service/")["site"]["ready"], ready);
+        assert_eq!(asked("smoke")["ready"], "/never");
     });
 }

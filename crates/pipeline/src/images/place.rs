@@ -119,24 +119,21 @@ pub(super) fn reference(image: &ImageRef) -> String {
 /// A repository, with this machine's login for it.
 pub(super) async fn repository(image: &ImageRef) -> Result<Repository, PipelineError> {
     let (host, name) = (image.host(), image.repository());
-    let registry = match ecr_region(host) {
-        Some(region) => {
-            let settings = AwsSettings {
-                region: Some(region),
-                ..AwsSettings::default()
-            };
-            let aws = AwsContext::connect(&settings).await?;
-            let login = Ecr::new(&aws).login().await?;
-            let options = Options {
-                password_first: true,
-                ..Options::default()
-            };
-            Registry::new(host, login.credentials, options)?
-        }
-        None => {
-            let credentials = Logins::of_this_machine().credentials(host, name).await?;
-            Registry::new(host, credentials, Options::default())?
-        }
+    let registry = if let Some(region) = ecr_region(host) {
+        let settings = AwsSettings {
+            region: Some(region),
+            ..AwsSettings::default()
+        };
+        let aws = AwsContext::connect(&settings).await?;
+        let login = Ecr::new(&aws).login().await?;
+        let options = Options {
+            password_first: true,
+            ..Options::default()
+        };
+        Registry::new(host, login.credentials, options)?
+    } else {
+        let credentials = Logins::of_this_machine().credentials(host, name).await?;
+        Registry::new(host, credentials, Options::default())?
     };
     Ok(registry.repository(name))
 }

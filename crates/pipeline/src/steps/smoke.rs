@@ -117,7 +117,7 @@ impl Smoke {
             };
             same = Same::after(same, path, &bad);
             let steady = same.as_ref().is_some_and(Same::is_steady);
-            if steady || cx.stop_requested() || Instant::now() >= deadline {
+            if steady || Instant::now() >= deadline {
                 return Err(StepError::message(bad.to_string()).with_hint(self.hint(cx, path, &bad)));
             }
             // Every retry fails in words of its own (addresses, ports); to the one who waits they all mean this.
@@ -207,6 +207,7 @@ impl TypedStep for Smoke {
         let client = self.1.site.client().await.map_err(ApplyError::clean)?;
         tokio::select! {
             biased;
+            () = cx.stopped() => Err(ApplyError::clean(StepError::message("interrupted"))),
             answer = self.answer(cx, &client) => answer.map_err(ApplyError::clean),
             failure = self.failure(cx) => Err(ApplyError::clean(failure)),
         }
