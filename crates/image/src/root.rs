@@ -169,7 +169,13 @@ mod tests {
         for (path, content) in entries {
             match content.strip_prefix('>') {
                 Some(target) => tree.link(path, target).unwrap(),
-                None => tree.bytes(path, content.to_string(), path.ends_with(".sh")).unwrap(),
+                None => tree
+                    .bytes(
+                        path,
+                        content.to_string(),
+                        Path::new(path).extension().is_some_and(|end| end == "sh"),
+                    )
+                    .unwrap(),
             }
         }
         tree

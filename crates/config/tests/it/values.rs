@@ -272,7 +272,10 @@ fn what_requests_are_sent_to_runs() {
              [services.web]\ncommand = ['gunicorn', 'a']\nport = 8000\nhealth = {{ live = '/' }}\ncount = {count}\n"
         )
     };
-    assert_eq!(config(&text("1"), "local").services[&"worker".parse().unwrap()].count, 0);
+    assert_eq!(
+        config(&text("1"), "local").services[&"worker".parse().unwrap()].count,
+        0
+    );
     let refused = ConfigFile::parse("nuages.toml", &text("0")).unwrap_err();
     assert!(
         refused.render(100, false).contains("count = 0"),

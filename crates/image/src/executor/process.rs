@@ -192,7 +192,7 @@ mod tests {
         let script = "printf 'é one\\ntwo /tmp/place/a.py'; exit 3";
         let ended = run(
             shell(script),
-            &said(Duration::from_secs(60)),
+            &said(Duration::from_mins(1)),
             &progress,
             &CancellationToken::new(),
         )
@@ -212,7 +212,7 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         let left = format!("cd '{}' && (sleep 600 & sleep 600 &) ; exit 0", folder.display());
         let (quiet, cancel) = (Progress::none(), CancellationToken::new());
-        let ended = run(shell(&left), &said(Duration::from_secs(60)), &quiet, &cancel)
+        let ended = run(shell(&left), &said(Duration::from_mins(1)), &quiet, &cancel)
             .await
             .unwrap();
         assert_eq!(ended.code, Some(0));
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(error.to_string(), "failed to count within 3 s");
         assert_eq!(error.tail(), ["begun"]);
         cancel.cancel();
-        let error = run(shell(&long), &said(Duration::from_secs(60)), &quiet, &cancel)
+        let error = run(shell(&long), &said(Duration::from_mins(1)), &quiet, &cancel)
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "failed to count: it was cancelled");
