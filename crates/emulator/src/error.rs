@@ -33,6 +33,14 @@ pub enum EmulatorError {
         /// The socket.
         path: PathBuf,
     },
+    /// What was in the emulator is gone.
+    #[error("the local environment {what} is lost: {why}")]
+    Lost {
+        /// The container.
+        what: String,
+        /// What became of it.
+        why: String,
+    },
     /// The engine is older than what nuages needs.
     #[error("the Docker engine is too old: {version} speaks API {api}, and 20.10 (API 1.41) is the least that works")]
     TooOld {
@@ -234,6 +242,7 @@ impl EmulatorError {
             Self::NoPort { .. } => "see who listens: `ss -ltnp`".into(),
             Self::NotReady { .. }
             | Self::Stopped { .. }
+            | Self::Lost { .. }
             | Self::Engine { .. }
             | Self::Build { .. }
             | Self::Io { .. } => return None,

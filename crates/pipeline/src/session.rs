@@ -126,7 +126,7 @@ impl Session {
             if options.emulator == Absent::Started {
                 require_emulator(&config).await?;
             }
-            Some(start_emulator(&config, ui).await?)
+            Some(start_emulator(&config, options.emulator, ui).await?)
         };
         let settings = aws_settings(&config, emulator.as_ref())?;
         let aws = AwsContext::connect(&settings).await?;
@@ -266,14 +266,19 @@ pub(crate) fn local_settings(config: &Config) -> Result<LocalSettings, PipelineE
     Ok(settings)
 }
 
-async fn start_emulator(config: &Config, ui: &Ui) -> Result<LocalEndpoint, PipelineError> {
+async fn start_emulator(config: &Config, absent: Absent, ui: &Ui) -> Result<LocalEndpoint, PipelineError> {
     let engine = nuages_emulator::Engine::connect().await?;
     let task = ui.events.task("emulator", "Local emulator");
     let mut woken = false;
     let started: Result<Running, PipelineError> = async {
         woken = LocalEmulator::status(&engine, &local_settings(config)?).await? == LocalStatus::Stopped;
         images::ensure(&engine, &ImageSet::Local, Source::Auto, &task.progress()).await?;
-        Ok(LocalEmulator::ensure(&engine, &local_settings(config)?, &task.progress()).await?)
+        let (settings, progress) = (local_settings(config)?, task.progress());
+        let started = match absent {
+            Absent::Made => LocalEmulator::ensure(&engine, &settings, &progress).await,
+            Absent::Started | Absent::Told => LocalEmulator::wake(&engine, &settings, &progress).await,
+        };
+        started.map_err(|error| lost_emulator(config, error))
     }
     .await;
     match started {
@@ -432,6 +437,17 @@ fn silent_emulator(config: &Config, error: EmulatorError) -> PipelineError {
             ),
         ),
         EmulatorError::Stopped { .. } => not_running(config),
+        error => error.into(),
+    }
+}
+
+/// What is gone is not what a run goes on from.
+fn lost_emulator(config: &Config, error: EmulatorError) -> PipelineError {
+    match error {
+        EmulatorError::Lost { why, .. } => PipelineError::refused(
+            format!("the local environment is lost: {why}"),
+            format!("build it again: `nuages deploy --env {}`", config.env.name),
+        ),
         error => error.into(),
     }
 }

@@ -74,6 +74,15 @@ pub struct Running {
 #[non_exhaustive]
 pub struct LocalEmulator;
 
+/// What is done where the state is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// It begins anew.
+    Forgotten,
+    /// It is refused, and what is left stays.
+    Refused,
+}
+
 /// What to do with what was found.
 enum Verdict {
     Reuse,
@@ -103,6 +112,25 @@ impl LocalEmulator {
         settings: &LocalSettings,
         progress: &Progress,
     ) -> Result<Running, EmulatorError> {
+        Self::bring(engine, settings, Loss::Forgotten, progress).await
+    }
+
+    /// Brings an emulator that is there to life, as it was left. One whose state is lost is refused, and stays as it is: who
+    /// goes on from what was there has no use for an empty one.
+    pub async fn wake(
+        engine: &Engine,
+        settings: &LocalSettings,
+        progress: &Progress,
+    ) -> Result<Running, EmulatorError> {
+        Self::bring(engine, settings, Loss::Refused, progress).await
+    }
+
+    async fn bring(
+        engine: &Engine,
+        settings: &LocalSettings,
+        loss: Loss,
+        progress: &Progress,
+    ) -> Result<Running, EmulatorError> {
         engine.require_local()?;
         let waiting = progress.clone();
         let _lock = FileLock::take(&settings.name(), move || {
@@ -113,11 +141,11 @@ impl LocalEmulator {
             let why = teardown::leftovers(engine, settings)
                 .await?
                 .then(|| "its container was removed".to_owned());
-            return fresh(engine, settings, why, progress).await;
+            return fresh(engine, settings, (why, loss), progress).await;
         };
         match judge(settings, &inspected) {
             Verdict::Reuse => match patiently(serving(engine, settings, inspected, REUSE_LIMIT), progress).await {
-                Ok(serving) => attach(engine, settings, serving, Found::Reused, progress).await,
+                Ok(serving) => attach(engine, settings, serving, Found::Reused, loss, progress).await,
                 Err(error) => {
                     progress.status("the local emulator does not answer; restarting it");
                     container::stop(engine, settings).await?;
@@ -125,14 +153,15 @@ impl LocalEmulator {
                         engine,
                         settings,
                         &format!("it did not answer ({})", first_line(&error)),
+                        loss,
                         progress,
                     )
                     .await
                 }
             },
-            Verdict::Start(why) => start(engine, settings, &why, progress).await,
-            Verdict::Recreate(why) => recreate(engine, settings, &why, progress).await,
-            Verdict::Rebuild(why) => fresh(engine, settings, Some(why), progress).await,
+            Verdict::Start(why) => start(engine, settings, &why, loss, progress).await,
+            Verdict::Recreate(why) => recreate(engine, settings, &why, loss, progress).await,
+            Verdict::Rebuild(why) => fresh(engine, settings, (Some(why), loss), progress).await,
         }
     }
 
@@ -329,6 +358,7 @@ async fn start(
     engine: &Engine,
     settings: &LocalSettings,
     why: &str,
+    loss: Loss,
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
     progress.status(format!("starting the local emulator again: {why}"));
@@ -338,11 +368,12 @@ async fn start(
             engine,
             settings,
             &format!("{why}, and its port was taken meanwhile"),
+            loss,
             progress,
         )
         .await;
     }
-    finish_restart(engine, settings, why, progress).await
+    finish_restart(engine, settings, why, loss, progress).await
 }
 
 /// Makes the container anew around the same state: for another port, or another version.
@@ -350,6 +381,7 @@ async fn recreate(
     engine: &Engine,
     settings: &LocalSettings,
     why: &str,
+    loss: Loss,
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
     progress.status(format!("making the local emulator's container anew: {why}"));
@@ -360,13 +392,14 @@ async fn recreate(
     if let Some(seen) = seen {
         marker::write_container(engine, settings, &seen).await?;
     }
-    finish_restart(engine, settings, why, progress).await
+    finish_restart(engine, settings, why, loss, progress).await
 }
 
 async fn finish_restart(
     engine: &Engine,
     settings: &LocalSettings,
     why: &str,
+    loss: Loss,
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
     match started(engine, settings).await {
@@ -376,13 +409,14 @@ async fn finish_restart(
                 settings,
                 serving,
                 Found::Restarted { why: why.to_owned() },
+                loss,
                 progress,
             )
             .await
         }
         Err(error) => {
             let why = format!("it did not start again ({})", first_line(&error));
-            fresh(engine, settings, Some(why), progress).await
+            fresh(engine, settings, (Some(why), loss), progress).await
         }
     }
 }
@@ -391,10 +425,16 @@ async fn finish_restart(
 async fn fresh(
     engine: &Engine,
     settings: &LocalSettings,
-    lost: Option<String>,
+    (lost, loss): (Option<String>, Loss),
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
     if let Some(why) = &lost {
+        if loss == Loss::Refused {
+            return Err(EmulatorError::Lost {
+                what: settings.name(),
+                why: why.clone(),
+            });
+        }
         progress.warning(format!("the local environment is lost and begins anew: {why}"));
         teardown::down(engine, settings, progress).await?;
     }
@@ -412,12 +452,16 @@ async fn attach(
     settings: &LocalSettings,
     serving: Serving,
     mut found: Found,
+    loss: Loss,
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
     if !marker::is_known(settings, &serving.run) {
         let counts = marker::read(engine, settings, serving.port).await?;
         if let Some(why) = marker::loss(&counts) {
-            return fresh(engine, settings, Some(why), progress).await;
+            if loss == Loss::Refused {
+                container::stop(engine, settings).await?;
+            }
+            return fresh(engine, settings, (Some(why), loss), progress).await;
         }
         if counts.is_of(&serving.run) {
             marker::remember(settings, &serving.run);

@@ -259,6 +259,16 @@ async fn a_kill_is_a_loss_also_when_somebody_started_it_again() {
     let fresh = project.ensure().await;
     project.write(&fresh, "before").await;
     project.kill().await;
+    // Who goes on from what was there does not take what is left of it away, however often.
+    for _ in 0..2 {
+        let refused = LocalEmulator::wake(&project.engine, &project.settings, &Progress::none()).await;
+        assert!(
+            matches!(&refused, Err(EmulatorError::Lost { why, .. }) if why.contains("killed")),
+            "{refused:?}"
+        );
+        let status = LocalEmulator::status(&project.engine, &project.settings).await.unwrap();
+        assert_eq!(status, LocalStatus::Stopped);
+    }
     let lost = project.ensure().await;
     assert!(
         matches!(&lost.found, Found::Lost { why } if why.contains("killed")),
