@@ -161,15 +161,24 @@ pub(crate) struct ReturnParams {
 
 pub(crate) struct Return(pub(crate) Arc<Tools>, pub(crate) ReturnParams);
 
+impl Return {
+    /// As people call a release.
+    async fn called(&self, id: ReleaseId) -> Result<String, StepError> {
+        let release = self.0.store.release(ReleaseRef::Id(id)).await.map_err(step_error)?;
+        Ok(release.map_or_else(|| id.to_string(), |release| release.number.to_string()))
+    }
+}
+
 #[async_trait]
 impl TypedStep for Return {
     type Before = Recorded;
     type After = ();
 
     async fn check(&self, _: &StepContext) -> Result<TypedCheck<Recorded, ()>, StepError> {
+        let (from, to) = (self.called(self.1.from).await?, self.called(self.1.to).await?);
         Ok(TypedCheck::Change {
             before: serving(&self.0).await?,
-            diff: vec![format!("~ serving release: {} → {}", self.1.from, self.1.to)],
+            diff: vec![format!("~ serving release: {from} → {to}")],
         })
     }
 
