@@ -56,7 +56,10 @@ impl Blog {
     }
 
     pub(crate) fn status(&self) -> Value {
-        self.run(&["status", "--json"]).ended(0).json().remove(0)
+        let said = self.run(&["status", "--json"]).ended(0).json();
+        // That an emulator which was just started is waited for comes before it.
+        let told = said.into_iter().find(|line| line.get("event").is_none());
+        told.expect("what serves")
     }
 
     pub(crate) fn release(&self) -> String {
