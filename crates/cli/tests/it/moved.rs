@@ -53,6 +53,8 @@ fn what_a_moved_project_left_behind_is_told_and_can_be_removed() {
     // A sweep of the tests takes what temporary folders left behind.
     let place = Place::at(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
     place.write("nuages.toml", &toml);
+    place.write("manage.py", "");
+    place.write("Dockerfile", "FROM scratch\nCOPY . /\n");
     let blog = Moved { place, name };
     let (old, new) = (blog.folder("app"), blog.folder("moved"));
     let (was, is) = (old.display().to_string(), new.display().to_string());
