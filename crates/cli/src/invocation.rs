@@ -303,7 +303,9 @@ mod tests {
                 if verb.has_subcommands() {
                     verbs(verb, &path, found);
                 } else {
-                    found.push(path);
+                    // What has to be named is named in a command that can be pasted: here, an image.
+                    let needed = verb.get_positionals().filter(|argument| argument.is_required_set());
+                    found.push(path + &" oci:x".repeat(needed.count()));
                 }
             }
         }
