@@ -8,7 +8,7 @@
 /// use std::time::Duration;
 ///
 /// let began = std::time::Instant::now();
-/// nuages_testkit::clock::on_paused_time(tokio::time::sleep(Duration::from_hours(5)));
+/// nuages_testkit::clock::on_paused_time(async { tokio::time::sleep(Duration::from_hours(5)).await });
 /// assert!(began.elapsed() < Duration::from_mins(1));
 /// ```
 ///
