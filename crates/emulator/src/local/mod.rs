@@ -425,10 +425,10 @@ async fn finish_restart(
 async fn fresh(
     engine: &Engine,
     settings: &LocalSettings,
-    (lost, loss): (Option<String>, Loss),
+    (gone, loss): (Option<String>, Loss),
     progress: &Progress,
 ) -> Result<Running, EmulatorError> {
-    if let Some(why) = &lost {
+    if let Some(why) = &gone {
         if loss == Loss::Refused {
             return Err(EmulatorError::Lost {
                 what: settings.name(),
@@ -442,7 +442,7 @@ async fn fresh(
     container::create(engine, settings).await?;
     let serving = started(engine, settings).await?;
     marker::advance(engine, settings, serving.port, &marker::Counts::default(), &serving.run).await?;
-    let found = lost.map_or(Found::Fresh, |why| Found::Lost { why });
+    let found = gone.map_or(Found::Fresh, |why| Found::Lost { why });
     Ok(running(settings, serving, found))
 }
 
